@@ -1,0 +1,1 @@
+"""Checking every claim: metrics, bags, replay, comparison of models, reports."""

@@ -1,0 +1,1 @@
+"""The network: configuration, encoders, emotion-guided decoder, checkpoints, controls (torch, transformers)."""

@@ -1,0 +1,1 @@
+"""Live audio in, stamped face frames out: window schedule and engine, without clock, thread or ROS."""
