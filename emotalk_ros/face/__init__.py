@@ -1,1 +1,15 @@
 """The face: names and orders of the 52 coefficients, expressions, finishing of a motion, meshes in mm (numpy only)."""
+
+from .basis import BasisError, FaceBasis, LipGapWeights
+from .names import ARKIT_NAMES, COUNT, INDEX, LIVE_LINK_NAMES, reorder
+
+__all__ = [
+    "ARKIT_NAMES",
+    "COUNT",
+    "INDEX",
+    "LIVE_LINK_NAMES",
+    "BasisError",
+    "FaceBasis",
+    "LipGapWeights",
+    "reorder",
+]
