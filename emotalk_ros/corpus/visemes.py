@@ -1,0 +1,371 @@
+"""Mouth coefficients from timed phones: viseme targets, dominance blending, lips that really close.
+
+A rule-made teacher for a network, in four steps:
+
+1. each ARPAbet phone has a target for jaw, vertical lip opening, rounding and spreading (`VISEMES`), diphthongs two;
+2. the targets blend by dominance functions `D(t) = strength * exp(-rate * |t|)` (Cohen and Massaro, "Modeling
+   coarticulation in synthetic visual speech", 1993), one dominance each for jaw, lip opening and lip shape, so that a
+   /t/ keeps its jaw yet lets the lips round for the vowel that follows;
+3. loud speech opens the mouth wider (Lombard and effort studies; JALI's jaw axis, Edwards et al. 2016): where the
+   caller gives the loudness of the clip, it scales jaw and lip opening;
+4. /p b m/ shut the lips and /f v/ bring the lower lip to the teeth whatever the neighbours ask for: a contact function
+   multiplies the opening away and adds mouthClose equal to the jaw plus a slight press. Closing begins before the
+   acoustic closure and opening after the burst (lip kinematics of Lofqvist and Gracco 1997: 60 to 100 ms each way).
+
+Amplitudes follow iPhone captures of real talkers (jawOpen p50 .05, p90 .16, p99 .42; mouthLowerDown p90 .30;
+mouthUpperUp p90 .25; mouthFunnel p90 .24; mouthPucker p90 .20), about a third of artists' presets. Talkers also open
+the mouth to breathe before they speak, and close it about a tenth of a second after the last sound.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotalk_ros.face.names import COUNT, INDEX
+
+Phone = tuple[str, float, float]
+"""ARPAbet name (stress digits allowed, SIL for silence), start and end in seconds."""
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Viseme:
+    """What a phone asks of the mouth. Targets 0..1 in units of `MouthStyle`'s amplitudes; strengths are dominances."""
+
+    jaw: float
+    lips: float = 0.5
+    """Vertical opening by the lips alone (mouthLowerDown, mouthUpperUp)."""
+    round: float = 0.0
+    """1 fully protruded and rounded (mouthPucker, mouthFunnel), -1 spread (mouthStretch, mouthSmile)."""
+    jaw_strength: float = 0.6
+    lips_strength: float = 0.6
+    round_strength: float = 0.3
+    contact: str = ""
+    """"lips" for a bilabial closure, "teeth" for lower lip to upper teeth, otherwise empty."""
+
+
+def _vowel(jaw: float, lips: float, rounding: float = 0.0, strength: float = 0.8) -> Viseme:
+    rounded = 0.9 if rounding > 0 else 0.5
+    return Viseme(jaw, lips, rounding, strength, strength, rounded)
+
+
+def _consonant(jaw: float, lips: float, jaw_strength: float = 0.5, rounding: float = 0.0, hold: float = 0.1) -> Viseme:
+    return Viseme(jaw, lips, rounding, jaw_strength, 0.4, hold)
+
+
+_BILABIAL = Viseme(0.25, 0.0, 0.0, 0.8, 0.5, 0.1, "lips")
+_LABIODENTAL = Viseme(0.25, 0.2, 0.0, 0.7, 0.5, 0.2, "teeth")
+
+# Openings after the vowel heights of the IPA chart and the jaw positions of Keating et al. 1994 (low vowels widest,
+# /s/ and /sh/ the tightest jaw, /h/ and /k/ follow the vowel); rounding after Fisher's (1968) viseme classes.
+VISEMES: dict[str, tuple[Viseme, ...]] = {
+    "AA": (_vowel(1.0, 0.6),),
+    "AE": (_vowel(0.9, 0.8, -0.4),),
+    "AH": (_vowel(0.65, 0.55, 0.0, 0.6),),
+    "AO": (_vowel(0.8, 0.45, 0.55),),
+    "AW": (_vowel(1.0, 0.7), _vowel(0.5, 0.3, 0.7, 0.5)),
+    "AY": (_vowel(1.0, 0.6), _vowel(0.5, 0.6, -0.4, 0.6)),
+    "EH": (_vowel(0.7, 0.7, -0.3),),
+    "ER": (_vowel(0.45, 0.5, 0.35),),
+    "EY": (_vowel(0.65, 0.7, -0.4), _vowel(0.45, 0.65, -0.5, 0.6)),
+    "IH": (_vowel(0.5, 0.6, -0.3, 0.6),),
+    "IY": (_vowel(0.4, 0.65, -0.7),),
+    "OW": (_vowel(0.65, 0.45, 0.6), _vowel(0.35, 0.25, 0.9, 0.7)),
+    "OY": (_vowel(0.7, 0.45, 0.7), _vowel(0.45, 0.6, -0.4, 0.6)),
+    "UH": (_vowel(0.45, 0.4, 0.5, 0.6),),
+    "UW": (_vowel(0.3, 0.2, 1.0),),
+    "B": (_BILABIAL,),
+    "P": (_BILABIAL,),
+    "M": (_BILABIAL,),
+    "F": (_LABIODENTAL,),
+    "V": (_LABIODENTAL,),
+    "W": (replace(_vowel(0.25, 0.1, 1.0, 0.9), round_strength=1.0),),
+    "R": (_consonant(0.35, 0.4, 0.4, 0.5, 0.5),),
+    "L": (_consonant(0.45, 0.5, 0.4),),
+    "Y": (_consonant(0.35, 0.55, 0.4, -0.4, 0.3),),
+    "T": (_consonant(0.35, 0.5),),
+    "D": (_consonant(0.35, 0.5),),
+    "N": (_consonant(0.4, 0.5),),
+    "S": (_consonant(0.2, 0.6, 0.9, -0.2, 0.2),),
+    "Z": (_consonant(0.2, 0.6, 0.9, -0.2, 0.2),),
+    "SH": (_consonant(0.2, 0.65, 0.9, 0.6, 0.7),),
+    "ZH": (_consonant(0.2, 0.65, 0.9, 0.6, 0.7),),
+    "CH": (_consonant(0.2, 0.65, 0.9, 0.55, 0.7),),
+    "JH": (_consonant(0.2, 0.65, 0.9, 0.55, 0.7),),
+    "TH": (_consonant(0.35, 0.5, 0.6),),
+    "DH": (_consonant(0.35, 0.5, 0.4),),
+    "K": (_consonant(0.45, 0.5, 0.3),),
+    "G": (_consonant(0.45, 0.5, 0.3),),
+    "NG": (_consonant(0.45, 0.5, 0.3),),
+    "HH": (_consonant(0.5, 0.5, 0.1),),
+}
+"""ARPAbet phone to its one or two successive visemes."""
+
+BILABIAL: frozenset[str] = frozenset({"P", "B", "M"})
+"""Phones that need closed lips."""
+
+LABIODENTAL: frozenset[str] = frozenset({"F", "V"})
+"""Phones that need the lower lip at the upper teeth."""
+
+_SILENT = frozenset({"", "SIL", "SP", "SPN", "NSN", "PAU", "<SIL>"})
+
+
+@dataclass(frozen=True)
+class MouthStyle:
+    """How one talker's mouth moves. Amplitudes are coefficient values at target 1; times are seconds."""
+
+    jaw: float = 0.26
+    lower_lip: float = 0.40
+    upper_lip: float = 0.26
+    pucker: float = 0.40
+    funnel: float = 0.26
+    stretch: float = 0.20
+    smile: float = 0.16
+    rest_jaw: float = 0.008
+    """Relaxed lips touch lightly or not at all; a closure presses."""
+    press: float = 0.07
+    seal: float = 0.015
+    """How much mouthClose exceeds jawOpen at a closure: presses away the hair's gap that a rest face has."""
+    loudness: float = 0.45
+    """0: opening does not depend on loudness; 1: opening is proportional to it."""
+    attack: float = 0.075
+    """Time constant of anticipation: how early a phone's mouth shape begins."""
+    release: float = 0.06
+    """Time constant of carry-over."""
+    close: float = 0.07
+    """How long the lips take to shut before a closure, and to open after it."""
+    lead: float = -0.03
+    """Gestures run ahead of their sound by this much; real captures (video, depth camera) are a frame late."""
+    breath: float = 0.8
+    """Opening before the first sound after a pause, relative to a mid vowel."""
+    breath_time: float = 0.35
+    """How long before the first sound the mouth opens."""
+    offset: float = 0.10
+    """How long after the last sound the mouth takes to shut."""
+
+
+@dataclass
+class _Track:
+    """Sums of dominance-weighted targets on the fine time grid."""
+
+    times: Doubles
+    value: dict[str, Doubles] = field(default_factory=dict)
+    weight: dict[str, Doubles] = field(default_factory=dict)
+
+    def add(self, name: str, target: float, dominance: Doubles) -> None:
+        if name not in self.value:
+            self.value[name] = np.zeros_like(self.times)
+            self.weight[name] = np.full_like(self.times, 1e-9)
+        self.value[name] += target * dominance
+        self.weight[name] += dominance
+
+    def blend(self, name: str) -> Doubles:
+        if name not in self.value:
+            return np.zeros_like(self.times)
+        return self.value[name] / self.weight[name]
+
+
+_OVERSAMPLE = 4
+
+
+def mouth_from_phones(
+    phones: Sequence[Sequence[object]],
+    frames: int,
+    fps: float,
+    loudness: Floats | None = None,
+    style: MouthStyle | None = None,
+) -> Floats:
+    """Mouth and jaw coefficients, (frames, 52), zeros elsewhere, for phones [(ARPAbet, start s, end s), ...].
+
+    `loudness` (frames,), 0..1, is the clip's own loudness (see `loudness_curve`); without it every sound counts as
+    moderately loud. Frame t shows the mouth at time (t + 0.5) / fps, averaged over the frame.
+    Raises ValueError naming an unknown phone, a negative duration or a wrong loudness length.
+    """
+    style = style or MouthStyle()
+    parsed = _parsed(phones)
+    if loudness is not None and loudness.shape != (frames,):
+        raise ValueError(f"loudness has shape {loudness.shape}, expected ({frames},)")
+    times: Doubles = (np.arange(frames * _OVERSAMPLE) + 0.5) / (fps * _OVERSAMPLE)
+    coefficients = np.zeros((len(times), COUNT))
+    if parsed:
+        loud = _loudness_on(times, loudness, fps)
+        _write_open_mouth(coefficients, times, parsed, loud, style)
+        _write_contacts(coefficients, times, parsed, style)
+    coefficients[:, INDEX["jawOpen"]] = np.maximum(coefficients[:, INDEX["jawOpen"]], style.rest_jaw)
+    return coefficients.reshape(frames, _OVERSAMPLE, COUNT).mean(axis=1).astype(np.float32)
+
+
+def loudness_curve(audio: NDArray[np.floating], frames: int, fps: float, sample_rate: int = 16000) -> Floats:
+    """Loudness of each frame, 0..1, relative to the loud parts of the same clip: 0 at 30 dB below them. (frames,).
+
+    Speech band (pre-emphasis 0.9), 50 ms windows, decibels; blind to gain: the clip's own 95th percentile counts as 1.
+    """
+    audio = np.asarray(audio, dtype=np.float64)
+    emphasised = np.diff(audio, prepend=0.0) + 0.1 * audio
+    power = np.concatenate([[0.0], np.cumsum(emphasised**2)])
+    centre = ((np.arange(frames) + 0.5) / fps * sample_rate).astype(int)
+    half = int(0.025 * sample_rate)
+    low = np.clip(centre - half, 0, len(audio))
+    high = np.clip(centre + half, 0, len(audio))
+    level = 10 * np.log10((power[high] - power[low]) / np.maximum(high - low, 1) + 1e-10)
+    top = np.percentile(level, 95) if frames else 0.0
+    return np.clip((level - top + 30.0) / 30.0, 0.0, 1.0).astype(np.float32)
+
+
+def contact_curve(
+    phones: Sequence[Sequence[object]], frames: int, fps: float, kind: frozenset[str] = BILABIAL
+) -> Floats:
+    """1 at frames whose middle lies inside a phone of `kind`, 0 elsewhere, (frames,): where closures are asked for."""
+    middle = (np.arange(frames) + 0.5) / fps
+    inside = np.zeros(frames, dtype=np.float32)
+    for name, start, end in _parsed(phones):
+        if name in kind:
+            inside[(middle >= start) & (middle < end)] = 1.0
+    return inside
+
+
+def _parsed(phones: Sequence[Sequence[object]]) -> list[Phone]:
+    """Sounding phones only, in order of time, stress digits and variants removed."""
+    result: list[Phone] = []
+    for item in phones:
+        raw, start, end = str(item[0]), float(item[1]), float(item[2])  # type: ignore[arg-type]
+        name = re.sub(r"\(\d+\)|\d", "", raw).upper()
+        if end < start:
+            raise ValueError(f"phone {raw!r} ends at {end:g} s before it starts at {start:g} s")
+        if name in _SILENT:
+            continue
+        if name not in VISEMES:
+            raise ValueError(f"unknown phone {raw!r}; known ARPAbet: {', '.join(VISEMES)} and SIL")
+        result.append((name, start, end))
+    return sorted(result, key=lambda phone: phone[1])
+
+
+def _loudness_on(times: Doubles, loudness: Floats | None, fps: float) -> Doubles:
+    if loudness is None:
+        return np.full_like(times, 0.7)
+    smooth = np.convolve(np.pad(loudness.astype(np.float64), 2, mode="edge"), [0.1, 0.2, 0.4, 0.2, 0.1], mode="valid")
+    return np.interp(times, (np.arange(len(smooth)) + 0.5) / fps, smooth)
+
+
+def _dominance(times: Doubles, start: float, end: float, strength: float, style: MouthStyle) -> Doubles:
+    """Cohen and Massaro's negative exponential, flat over the middle of the phone."""
+    start, end = start - style.lead, end - style.lead
+    middle, half = 0.5 * (start + end), 0.25 * (end - start)
+    before = np.maximum(middle - half - times, 0.0) / style.attack
+    after = np.maximum(times - middle - half, 0.0) / style.release
+    return strength * np.exp(-((before + after) ** 1.3))
+
+
+def _pauses(parsed: list[Phone], least: float = 0.25) -> list[tuple[float, float]]:
+    """(start, end) of stretches without speech, the first and last one open-ended."""
+    gaps = [(-1e3, parsed[0][1])]
+    for previous, following in pairwise(parsed):
+        if following[1] - previous[2] >= least:
+            gaps.append((previous[2], following[1]))
+    gaps.append((max(phone[2] for phone in parsed), 1e3))
+    return gaps
+
+
+def _speaking(times: Doubles, parsed: list[Phone], style: MouthStyle) -> Doubles:
+    """1 while speech moves the mouth, 0 in pauses: opens to breathe in before speech, shuts after the last sound."""
+    active = np.ones_like(times)
+    for start, end in _pauses(parsed):
+        shut = _ramp((times - start) / style.offset)
+        breath_start = max(end - style.breath_time, start + style.offset)
+        opening = _ramp((times - breath_start) / max(0.5 * (end - breath_start), 0.04)) * style.breath
+        opening = np.maximum(opening, _ramp((times - end + 0.12) / 0.12))
+        inside = (times >= start) & (times < end)
+        active = np.where(inside, np.maximum(1.0 - shut, opening), active)
+    return active
+
+
+def _ramp(x: Doubles) -> Doubles:
+    x = np.clip(x, 0.0, 1.0)
+    return x * x * (3.0 - 2.0 * x)
+
+
+def _write_open_mouth(
+    coefficients: Doubles,
+    times: Doubles,
+    parsed: list[Phone],
+    loud: Doubles,
+    style: MouthStyle,
+) -> None:
+    track = _Track(times)
+    for name, start, end in parsed:
+        parts = VISEMES[name]
+        edges = np.linspace(start, end, len(parts) + 1)
+        for part, first, last in zip(parts, edges[:-1], edges[1:], strict=True):
+            track.add("jaw", part.jaw, _dominance(times, first, last, part.jaw_strength, style))
+            track.add("lips", part.lips, _dominance(times, first, last, part.lips_strength, style))
+            track.add("round", part.round, _dominance(times, first, last, part.round_strength, style))
+    active = _speaking(times, parsed, style)
+    # In the breath before speech there is no loudness yet: the mouth opens as for a moderately loud sound.
+    effort = np.where(_voiced(times, parsed), loud, 0.6)
+    effort = np.convolve(np.pad(effort, 6, mode="edge"), np.full(13, 1 / 13), mode="valid")
+    gain = active * (1.0 - style.loudness + style.loudness * effort / 0.7)
+    rounding = track.blend("round") * active
+    jaw = track.blend("jaw") * gain * style.jaw
+    lips = track.blend("lips") * gain
+    out, spread = np.maximum(rounding, 0.0), np.maximum(-rounding, 0.0)
+    for coefficient, value in (
+        ("jawOpen", jaw),
+        ("mouthLowerDownLeft", lips * style.lower_lip * (1 - 0.6 * out)),
+        ("mouthUpperUpLeft", lips * style.upper_lip * (1 - 0.5 * out)),
+        ("mouthPucker", out * style.pucker),
+        ("mouthFunnel", np.maximum(out, 0) * style.funnel * np.clip(track.blend("lips") / 0.4, 0.15, 1.0)),
+        ("mouthStretchLeft", spread * style.stretch),
+        ("mouthSmileLeft", spread * style.smile),
+    ):
+        coefficients[:, INDEX[coefficient]] = value
+        if coefficient.endswith("Left"):
+            coefficients[:, INDEX[coefficient[:-4] + "Right"]] = value
+
+
+def _voiced(times: Doubles, parsed: list[Phone]) -> NDArray[np.bool_]:
+    sounding = np.zeros(len(times), dtype=bool)
+    for _, start, end in parsed:
+        sounding |= (times >= start) & (times < end)
+    return sounding
+
+
+def _contact(times: Doubles, parsed: list[Phone], kind: frozenset[str], style: MouthStyle) -> Doubles:
+    """0..1: 1 through the closure, ramps of `style.close` outside it."""
+    contact = np.zeros_like(times)
+    for name, start, end in parsed:
+        if name not in kind:
+            continue
+        # A closure shorter than two frames would vanish between frames: hold it at least that long.
+        middle = 0.5 * (start + end)
+        half = max(0.5 * (end - start), 0.036)
+        first, last = middle - half - 0.3 * style.lead, middle + half - 0.3 * style.lead
+        shape = np.minimum(
+            _ramp((times - first + style.close) / style.close), _ramp((last + style.close - times) / style.close)
+        )
+        contact = np.maximum(contact, shape)
+    return contact
+
+
+def _write_contacts(coefficients: Doubles, times: Doubles, parsed: list[Phone], style: MouthStyle) -> None:
+    lips = _contact(times, parsed, BILABIAL, style)
+    teeth = _contact(times, parsed, LABIODENTAL, style)
+    jaw = coefficients[:, INDEX["jawOpen"]]
+    jaw *= 1.0 - 0.55 * lips - 0.35 * teeth * (1 - lips)
+    for side in ("Left", "Right"):
+        coefficients[:, INDEX[f"mouthLowerDown{side}"]] *= (1 - lips) * (1 - 0.95 * teeth)
+        coefficients[:, INDEX[f"mouthUpperUp{side}"]] = coefficients[:, INDEX[f"mouthUpperUp{side}"]] * (1 - lips) * (
+            1 - teeth
+        ) + 0.06 * teeth * (1 - lips)
+        coefficients[:, INDEX[f"mouthPress{side}"]] = style.press * lips
+    coefficients[:, INDEX["mouthFunnel"]] *= (1 - lips) * (1 - 0.9 * teeth)
+    coefficients[:, INDEX["mouthRollLower"]] = 0.02 * lips + 0.16 * teeth * (1 - lips)
+    coefficients[:, INDEX["mouthRollUpper"]] = 0.02 * lips
+    coefficients[:, INDEX["mouthClose"]] = lips**2 * (jaw + style.seal) + 0.35 * teeth * (1 - lips) * jaw

@@ -1,0 +1,143 @@
+"""Mouth labels from phones: closures, lip-to-teeth, rounding, loudness, silence, errors."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from emotalk_ros.corpus.visemes import BILABIAL, VISEMES, contact_curve, loudness_curve, mouth_from_phones
+from emotalk_ros.face.names import INDEX, MOUTH
+
+FPS = 30.0
+
+
+def word(*names, start=0.5, length=0.09):
+    """Phones of equal length after a pause."""
+    return [("SIL", 0.0, start)] + [
+        (name, start + k * length, start + (k + 1) * length) for k, name in enumerate(names)
+    ]
+
+
+def column(coefficients, name):
+    return coefficients[:, INDEX[name]]
+
+
+def at(seconds):
+    return int(seconds * FPS)
+
+
+def opening(coefficients):
+    """A rig-free measure of how far the lips are apart."""
+    return (
+        column(coefficients, "jawOpen")
+        - column(coefficients, "mouthClose")
+        + 0.2 * (column(coefficients, "mouthLowerDownLeft") + column(coefficients, "mouthUpperUpLeft"))
+        + 0.4 * column(coefficients, "mouthFunnel")
+    )
+
+
+@pytest.mark.parametrize("phone", sorted(BILABIAL))
+@pytest.mark.parametrize("length", [0.03, 0.09, 0.2])
+def test_bilabials_close_tighter_than_rest(phone, length):
+    phones = word("AA", phone, "AE", length=length)
+    mouth = mouth_from_phones(phones, 60, FPS)
+    middle = at(0.5 + 1.5 * length)
+    assert opening(mouth)[middle] < opening(mouth)[-1]
+    assert opening(mouth)[middle] < 0.1 * opening(mouth).max()
+    assert column(mouth, "mouthPressLeft")[middle] > 0.02
+
+
+@pytest.mark.parametrize("phone", ["F", "V"])
+def test_labiodentals_roll_the_lower_lip_without_sealing(phone):
+    mouth = mouth_from_phones(word("AA", phone, "AE"), 60, FPS)
+    middle = at(0.5 + 1.5 * 0.09)
+    assert column(mouth, "mouthRollLower")[middle] > 0.08
+    assert column(mouth, "mouthLowerDownLeft")[middle] < 0.3 * column(mouth, "mouthLowerDownLeft").max()
+    assert column(mouth, "mouthPressLeft")[middle] == 0
+
+
+def test_only_contacts_close_the_lips():
+    mouth = mouth_from_phones(word("S", "AA", "T", "IY", "K", "OW"), 60, FPS)
+    assert column(mouth, "mouthClose").max() == 0
+
+
+def test_open_vowels_open_more_than_close_ones_and_rounded_ones_protrude():
+    def peak(phone, name):
+        return column(mouth_from_phones(word("T", phone, "T", length=0.15), 60, FPS), name).max()
+
+    assert peak("AA", "jawOpen") > 1.3 * peak("IY", "jawOpen")
+    assert peak("UW", "mouthPucker") > 0.2
+    assert peak("IY", "mouthPucker") == 0
+    assert peak("IY", "mouthStretchLeft") > 0.05
+
+
+def test_rounding_begins_before_the_rounded_vowel():
+    mouth = mouth_from_phones(word("S", "T", "UW"), 60, FPS)
+    assert column(mouth, "mouthPucker")[at(0.5 + 1.5 * 0.09)] > 0.05
+
+
+def test_diphthong_moves():
+    pucker = column(mouth_from_phones(word("T", "AW", "T", length=0.25), 60, FPS), "mouthPucker")
+    assert pucker[at(0.97)] > pucker[at(0.80)] + 0.05
+
+
+def test_loud_speech_opens_wider():
+    phones = word("AA", "T", "AA")
+    quiet = mouth_from_phones(phones, 60, FPS, loudness=np.full(60, 0.3, np.float32))
+    loud = mouth_from_phones(phones, 60, FPS, loudness=np.ones(60, np.float32))
+    assert column(loud, "jawOpen").max() > 1.2 * column(quiet, "jawOpen").max()
+
+
+def test_silence_is_a_constant_nearly_shut_mouth():
+    for phones in ([], [("SIL", 0.0, 2.0)]):
+        mouth = mouth_from_phones(phones, 60, FPS)
+        assert np.ptp(mouth, axis=0).max() == 0
+        assert 0 < column(mouth, "jawOpen")[0] < 0.03
+    after = mouth_from_phones(word("AA"), 60, FPS)[at(0.59 + 0.2) :]
+    assert column(after, "jawOpen").max() < 0.03
+
+
+def test_mouth_opens_to_breathe_before_speech_but_not_earlier():
+    mouth = mouth_from_phones([("SIL", 0, 1.5), ("AA", 1.5, 1.7)], 60, FPS)
+    assert column(mouth, "jawOpen")[at(1.4)] > 0.03
+    assert column(mouth, "jawOpen")[at(1.0)] < 0.01
+
+
+def test_values_stay_in_range_and_on_the_mouth():
+    rng = np.random.default_rng(3)
+    names = list(VISEMES)
+    edges = np.cumsum(rng.uniform(0.03, 0.2, 80))
+    phones = [(names[rng.integers(len(names))], a, b) for a, b in pairwise(edges)]
+    mouth = mouth_from_phones(phones, 300, FPS, loudness=rng.uniform(0, 1, 300).astype(np.float32))
+    assert mouth.shape == (300, 52) and mouth.dtype == np.float32
+    assert mouth.min() >= 0 and mouth.max() < 0.7
+    others = np.setdiff1d(np.arange(52), MOUTH)
+    assert np.abs(mouth[:, others]).max() == 0
+
+
+def test_stress_digits_and_variants_are_understood():
+    plain = mouth_from_phones([("AA", 0.2, 0.4)], 30, FPS)
+    np.testing.assert_array_equal(mouth_from_phones([("AA1", 0.2, 0.4)], 30, FPS), plain)
+    np.testing.assert_array_equal(mouth_from_phones([("aa(2)", 0.2, 0.4)], 30, FPS), plain)
+
+
+def test_errors_name_the_value():
+    with pytest.raises(ValueError, match="XX"):
+        mouth_from_phones([("XX", 0, 0.1)], 10, FPS)
+    with pytest.raises(ValueError, match="before it starts"):
+        mouth_from_phones([("AA", 0.2, 0.1)], 10, FPS)
+    with pytest.raises(ValueError, match="loudness"):
+        mouth_from_phones([("AA", 0, 0.1)], 10, FPS, loudness=np.ones(9, np.float32))
+
+
+def test_loudness_is_blind_to_gain():
+    rng = np.random.default_rng(0)
+    audio = (rng.standard_normal(32000) * np.linspace(0.01, 0.3, 32000)).astype(np.float32)
+    curve = loudness_curve(audio, 60, FPS)
+    assert curve.shape == (60,) and curve[-1] > curve[5] + 0.3
+    np.testing.assert_allclose(loudness_curve(0.2 * audio, 60, FPS), curve, atol=0.02)
+
+
+def test_contact_curve_marks_the_frames_inside():
+    inside = contact_curve([("AA", 0.0, 0.1), ("B", 0.1, 0.2)], 12, FPS)
+    assert inside[3:6].tolist() == [1, 1, 1] and inside.sum() == 3
