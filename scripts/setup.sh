@@ -38,7 +38,7 @@ if [ -n "${AMENT_PREFIX_PATH:-}" ] && [ -n "${ROS_DISTRO:-}" ] && [[ ":$AMENT_PR
     || die "ROS 2 $ROS_DISTRO is sourced, but '$python' cannot import rclpy; set PYTHON to that distribution's interpreter"
 fi
 if [ -f "$stamps/underlay" ] && [ "$(cat "$stamps/underlay")" != "$underlay" ]; then
-  die "$venv was made for '$(cat "$stamps/underlay")', now it is '$underlay'; remove it (rm -r '$venv' build) or set EMOTALK_VENV"
+  die "$venv was made for '$(cat "$stamps/underlay")', now it is '$underlay'; remove it (rm -r '$venv') or set EMOTALK_VENV"
 fi
 
 # --- the virtual environment ------------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ if [ ! -x "$venv/bin/python" ]; then
 fi
 mkdir -p "$stamps"
 echo "$underlay" > "$stamps/underlay"
-pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
+pip=("$venv/bin/python" -m pip --disable-pip-version-check -qq)
 
 # digest of files and words: a step is done again when it changes
 digest() { { printf '%s\n' "$@"; for f in "$@"; do [ ! -f "$f" ] || cat "$f"; done; } | cksum | tr ' ' '-'; }
@@ -93,7 +93,7 @@ if ! fresh build "$key"; then
   rm -f "$venv/lib/emotalk_ros/"* 2>/dev/null || true
   # --symlink-install: editing a module needs no new build. Into the environment's own prefix: there its
   # interpreter and the dynamic linker look anyway.
-  colcon --log-base "$stamps/log" build --base-paths . --build-base build --merge-install --install-base "$venv" \
+  colcon --log-base "$stamps/log" build --base-paths . --build-base "$stamps/build-space" --merge-install --install-base "$venv" \
       --symlink-install --packages-select emotalk_ros --event-handlers console_direct+ \
       --cmake-args -DPython3_EXECUTABLE="$venv/bin/python" -DBUILD_TESTING=OFF > "$log" 2>&1 \
     || { tail -n 40 "$log" >&2; die "colcon build failed; the whole log: $log"; }
