@@ -99,6 +99,10 @@ if ! fresh build "$key"; then
     || { tail -n 40 "$log" >&2; die "colcon build failed; the whole log: $log"; }
   echo "$key" > "$stamps/build"
 fi
+# Modules come from this tree, also those added since the build; the messages from the install space
+# (emotalk_ros/__init__.py joins the two).
+site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+echo "import sys; sys.path.insert(0, '$PWD')" > "$site/emotalk_ros_source.pth"
 
 # --- the program ------------------------------------------------------------------------------------------------
 # A wrapper rather than pip's script: on a sourced distribution the linker must be told of this prefix.
