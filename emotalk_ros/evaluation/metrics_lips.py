@@ -1,0 +1,117 @@
+"""Whether the lips move with the speech: correlation of the gap, lag, and closures at b, p and m."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Phone = tuple[str, float, float]
+"""An ARPAbet phone, its start and its end in seconds of the clip."""
+
+BILABIALS: frozenset[str] = frozenset({"B", "P", "M"})
+"""The phones for which both lips close."""
+
+CLOSED_PERCENTILE = 20.0
+"""Lips count as closed when their gap is among the clip's smallest 20 %."""
+
+MOVES_MM = 1e-3
+"""A gap whose range over a clip is below this does not move, so it closes at nothing."""
+
+
+class Lag(NamedTuple):
+    """The shift at which two signals agree best; positive: the prediction comes after the reference."""
+
+    frames: int
+    seconds: float
+    correlation: float
+
+
+class Closure(NamedTuple):
+    """How many of a clip's b, p and m are closed."""
+
+    closed: int
+    total: int
+
+    @property
+    def rate(self) -> float:
+        """Share of closed ones, NaN where there are none."""
+        return self.closed / self.total if self.total else math.nan
+
+
+def _signal(values: ArrayLike) -> NDArray[np.float64]:
+    signal = np.asarray(values, dtype=np.float64)
+    if signal.ndim != 1:
+        raise ValueError(f"expected one value a frame, got the shape {signal.shape}")
+    return signal
+
+
+def correlation(prediction: ArrayLike, reference: ArrayLike) -> float:
+    """Pearson's correlation of two signals over frames; NaN when either is constant or shorter than two frames."""
+    a, b = _signal(prediction), _signal(reference)
+    if len(a) != len(b):
+        raise ValueError(f"prediction has {len(a)} frames, reference {len(b)}")
+    if len(a) < 2:
+        return math.nan
+    a, b = a - a.mean(), b - b.mean()
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / scale if scale > 1e-12 else math.nan
+
+
+def best_lag(prediction: ArrayLike, reference: ArrayLike, fps: float, max_lag: float = 0.3) -> Lag:
+    """The shift of at most `max_lag` seconds that maximises the correlation of the overlapping parts.
+
+    Of equal ones the smallest shift wins. A constant signal has no lag: 0 frames, correlation NaN. At least half of
+    the clip must overlap.
+    """
+    a, b = _signal(prediction), _signal(reference)
+    if len(a) != len(b):
+        raise ValueError(f"prediction has {len(a)} frames, reference {len(b)}")
+    reach = min(round(max_lag * fps), len(a) // 2)
+    best = Lag(0, 0.0, correlation(a, b))
+    for shift in sorted(range(-reach, reach + 1), key=abs):
+        value = correlation(a[max(shift, 0) : len(a) + min(shift, 0)], b[max(-shift, 0) : len(b) - max(shift, 0)])
+        if value > best.correlation + 1e-12 or (math.isnan(best.correlation) and not math.isnan(value)):
+            best = Lag(shift, shift / fps, value)
+    return best
+
+
+def bilabial_closure(
+    gap: ArrayLike,
+    fps: float,
+    phones: Iterable[Phone],
+    percentile: float = CLOSED_PERCENTILE,
+    at_centre: bool = False,
+    threshold: float | None = None,
+) -> Closure:
+    """At how many b, p and m the lips close.
+
+    A phone is closed when the smallest gap among the frames stamped within [start - 1/fps, end + 1/fps] is at or
+    below the clip's own `percentile` of the gap (frame n is stamped n/fps). Being relative to the clip, the measure
+    works for a small and a large mouth. `at_centre` is stricter: the frame nearest to the phone's centre must be
+    closed. `threshold` (in the gap's unit) replaces the percentile. A gap that never moves closes at nothing;
+    phones without a frame in the clip are not counted.
+    """
+    signal = _signal(gap)
+    if len(signal) == 0:
+        return Closure(0, 0)
+    limit = float(np.percentile(signal, percentile)) if threshold is None else threshold
+    moves = threshold is not None or float(np.ptp(signal)) > MOVES_MM
+    closed = total = 0
+    for name, start, end in phones:
+        if name.rstrip("012").upper() not in BILABIALS:
+            continue
+        if at_centre:
+            first = last = math.floor((start + end) / 2 * fps + 0.5)
+        else:
+            # A tolerance of a thousandth of a frame, so that exact multiples of 1/fps are within.
+            first, last = math.ceil(start * fps - 1 - 1e-3), math.floor(end * fps + 1 + 1e-3)
+        part = signal[max(first, 0) : max(last + 1, 0)]
+        if len(part) == 0:
+            continue
+        total += 1
+        closed += int(moves and bool(part.min() <= limit))
+    return Closure(closed, total)
