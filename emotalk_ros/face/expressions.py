@@ -1,0 +1,91 @@
+"""Expressions of the eight emotions as coefficient vectors, after EMFACS.
+
+Each emotion is a set of facial action units (Ekman and Friesen's EMFACS prototypes; Ekman, Friesen and Hager 2002,
+FACS Investigator's Guide, table of prototypes), and each action unit a few of the 52 coefficients. Amplitudes are
+those of talking people, about a third to a half of an artist's full pose: a talking mouth must still articulate, so
+the units of the mouth (12, 15, 20, 23, 26) stay smaller than those of brows and lids.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotalk_ros.emotions import EMOTIONS, canonical
+from emotalk_ros.face.names import COUNT, INDEX, mirrored
+
+ACTION_UNITS: dict[str, dict[str, float]] = {
+    "1": {"browInnerUp": 1.0},
+    "2": {"browOuterUpLeft": 1.0},
+    "4": {"browDownLeft": 1.0},
+    "5": {"eyeWideLeft": 1.0},
+    "6": {"cheekSquintLeft": 1.0},
+    "7": {"eyeSquintLeft": 1.0},
+    "9": {"noseSneerLeft": 1.0},
+    "10": {"mouthUpperUpLeft": 1.0},
+    "12": {"mouthSmileLeft": 1.0},
+    "14": {"mouthDimpleLeft": 1.0},
+    "15": {"mouthFrownLeft": 1.0},
+    "16": {"mouthLowerDownLeft": 1.0},
+    "17": {"mouthShrugLower": 1.0},
+    "18": {"mouthPucker": 1.0},
+    "20": {"mouthStretchLeft": 1.0},
+    "22": {"mouthFunnel": 1.0},
+    "23": {"mouthPressLeft": 1.0},
+    "24": {"mouthPressLeft": 1.0},
+    "26": {"jawOpen": 1.0},
+    "28": {"mouthRollLower": 1.0, "mouthRollUpper": 1.0},
+    "43": {"eyeBlinkLeft": 1.0},
+}
+"""Coefficients of each action unit at full strength (Melinte and Vladareanu 2020; Apple's descriptions of the 52).
+
+Only left names are written; every unit here is symmetric and `action_units` adds the right side.
+"""
+
+EMOTION_UNITS: dict[str, dict[str, float]] = {
+    "neutral": {},
+    # Calm has no EMFACS prototype: relaxed brows, lids a little low, the trace of a closed smile (RAVDESS's instruction).
+    "calm": {"12": 0.08, "7": 0.05, "43": 0.06},
+    "happy": {"6": 0.50, "12": 0.46, "7": 0.14, "14": 0.08, "1": 0.06, "2": 0.05},
+    "sad": {"1": 0.52, "4": 0.22, "15": 0.34, "17": 0.12, "43": 0.12, "7": 0.06},
+    "angry": {"4": 0.62, "5": 0.22, "7": 0.38, "23": 0.14, "10": 0.10, "9": 0.14, "16": 0.08},
+    "fearful": {"1": 0.58, "2": 0.26, "4": 0.26, "5": 0.50, "7": 0.10, "20": 0.20, "26": 0.05},
+    "disgust": {"9": 0.55, "15": 0.22, "16": 0.14, "10": 0.24, "4": 0.26, "7": 0.26, "6": 0.14},
+    "surprised": {"1": 0.58, "2": 0.55, "5": 0.50, "26": 0.08},
+}
+"""Action units of each emotion and their size at intensity 1, a strong portrayal in speech.
+
+Sets after EMFACS: happy 6+12, sad 1+4+15, surprised 1+2+5+26, fearful 1+2+4+5+7+20+26, angry 4+5+7+23, disgust
+9+15+16; the smaller extra units (7 and 14 with smiles, 9 and 10 with anger, 4, 6, 7 and 10 with disgust, 17 with
+sadness) are the variants the FACS Investigator's Guide lists. Sizes: mouth corners by the 90th to 99th percentile of
+iPhone capture of talking people (mouthSmile 0.24 to 0.59), the rest in proportion to them.
+"""
+
+
+def action_units(units: dict[str, float]) -> NDArray[np.float32]:
+    """The coefficient vector (52,) of `units`, e.g. ``{"6": 0.5, "12": 0.4}``; contributions add up, limited to 0..1.
+
+    Raises ValueError naming an unknown unit.
+    """
+    vector = np.zeros(COUNT, dtype=np.float32)
+    for unit, size in units.items():
+        if unit not in ACTION_UNITS:
+            raise ValueError(f"unknown action unit {unit!r}; known: {', '.join(ACTION_UNITS)}")
+        for name, share in ACTION_UNITS[unit].items():
+            for side in {name, mirrored(name)}:
+                vector[INDEX[side]] += size * share
+    return np.clip(vector, 0.0, 1.0)
+
+
+def expression(label: str, intensity: float = 1.0) -> NDArray[np.float32]:
+    """The expression of `label` (52,), scaled by `intensity` 0 (none) to 2 (overdone), each value within 0..1.
+
+    Upper face and mouth corners mostly; jaw and lips keep nearly all of their range for speech. Raises ValueError for
+    an unknown label or an intensity outside 0..2.
+    """
+    if not 0.0 <= intensity <= 2.0:
+        raise ValueError(f"intensity must lie in 0..2, got {intensity}")
+    return np.clip(_EXPRESSIONS[canonical(label)] * np.float32(intensity), 0.0, 1.0)
+
+
+_EXPRESSIONS: dict[str, NDArray[np.float32]] = {label: action_units(EMOTION_UNITS[label]) for label in EMOTIONS}
