@@ -1,7 +1,10 @@
 # make demo and make test set up everything they need; `make help` lists the rest.
 .PHONY: help setup demo test lint unit graph clean
 
-PY = .venv/bin/python
+# On a sourced ROS distribution the linker and the index must be told of .venv; with the wheels it does no harm.
+IN_VENV = AMENT_PREFIX_PATH="$(CURDIR)/.venv$${AMENT_PREFIX_PATH:+:$$AMENT_PREFIX_PATH}" \
+          LD_LIBRARY_PATH="$(CURDIR)/.venv/lib$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
+PY = $(IN_VENV) .venv/bin/python
 
 help:
 	@echo "make demo    set up, then animate a face from speech over ROS 2 topics (result in demo/)"

@@ -75,7 +75,7 @@ if [ "$underlay" = wheels ]; then
   fi
   # The wheels' packages live in the environment itself, which is thus the underlay.
   export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv ROS_DISTRO=jazzy
-elif ! command -v colcon >/dev/null; then
+elif ! "$venv/bin/python" -c "import colcon_core.command, colcon_cmake" 2>/dev/null; then
   "${pip[@]}" install "colcon-common-extensions>=0.3,<1" "setuptools<80"
 fi
 
@@ -93,7 +93,7 @@ if ! fresh build "$key"; then
   rm -f "$venv/lib/emotalk_ros/"* 2>/dev/null || true
   # --symlink-install: editing a module needs no new build. Into the environment's own prefix: there its
   # interpreter and the dynamic linker look anyway.
-  colcon --log-base "$stamps/log" build --base-paths . --build-base "$stamps/build-space" --merge-install --install-base "$venv" \
+  "$venv/bin/python" -c 'import sys; from colcon_core.command import main; sys.exit(main())' --log-base "$stamps/log" build --base-paths . --build-base "$stamps/build-space" --merge-install --install-base "$venv" \
       --symlink-install --packages-select emotalk_ros --event-handlers console_direct+ \
       --cmake-args -DPython3_EXECUTABLE="$venv/bin/python" -DBUILD_TESTING=OFF > "$log" 2>&1 \
     || { tail -n 40 "$log" >&2; die "colcon build failed; the whole log: $log"; }
