@@ -1,1 +1,9 @@
 """The network: configuration, encoders, emotion-guided decoder, checkpoints, controls (torch, transformers)."""
+
+from emotalk_ros.model.config import EmoTalkConfig
+from emotalk_ros.model.emotalk import EmoTalk
+from emotalk_ros.model.inference import Analysis
+from emotalk_ros.model.output import EmoTalkOutput
+from emotalk_ros.model.timing import SAMPLE_RATE, frame_count
+
+__all__ = ["SAMPLE_RATE", "Analysis", "EmoTalk", "EmoTalkConfig", "EmoTalkOutput", "frame_count"]

@@ -1,0 +1,96 @@
+"""Emotion-guided decoder: biased causal self-attention, diagonal memory attention; O(block * T) memory."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+QUERY_BLOCK = 512
+"""Queries per piece of the self-attention: the bias of one piece is all that is ever materialised."""
+
+
+def head_slopes(heads: int) -> list[float]:
+    """Slopes of the attention bias per head (Press et al. 2022): 1/4, 1/16, 1/64, 1/256 for four heads."""
+    power = 2 ** math.floor(math.log2(heads))
+    base = 2.0 ** (-8.0 / power)
+    slopes = [base ** (index + 1) for index in range(power)]
+    if power < heads:  # the heads left over take every other slope of the next power of two
+        slopes += head_slopes(2 * power)[0::2][: heads - power]
+    return slopes
+
+
+def attention_bias(slopes: Tensor, start: int, stop: int, period: int) -> Tensor:
+    """Bias of queries start..stop - 1 against keys 0..stop - 1: -slope * floor((i - j) / period), -inf for j > i.
+
+    Returns:
+        (heads, stop - start, stop), the type of `slopes`.
+    """
+    queries = torch.arange(start, stop, device=slopes.device)[:, None]
+    distance = queries - torch.arange(stop, device=slopes.device)[None, :]
+    steps = torch.div(distance, period, rounding_mode="floor").to(slopes.dtype)
+    bias = -slopes[:, None, None] * steps
+    return bias.masked_fill(distance < 0, float("-inf"))
+
+
+class DecoderLayer(nn.Module):
+    """One post-norm layer of the emotion-guided decoder.
+
+    Self-attention is causal with a bias that grows once per `period` frames. The memory mask of the paper opens only
+    the diagonal; a softmax over one key is 1, so that attention is `out_proj(v_proj(emotion_t))` frame by frame, and
+    its query and key weights never act (they load and save with the rest).
+    """
+
+    slopes: Tensor
+
+    def __init__(
+        self, width: int, heads: int, feedforward: int, dropout: float, period: int, activation: str, guided: bool
+    ) -> None:
+        super().__init__()
+        self.heads, self.period = heads, period
+        self.self_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.norm1 = nn.LayerNorm(width)
+        self.guided = guided
+        if guided:
+            self.multihead_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+            self.norm2 = nn.LayerNorm(width)
+        self.linear1 = nn.Linear(width, feedforward)
+        self.linear2 = nn.Linear(feedforward, width)
+        self.norm3 = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.activation = functional.relu if activation == "relu" else functional.gelu
+
+    def forward(self, hidden: Tensor, emotion: Tensor) -> Tensor:
+        """(B, T, D) hidden and (B, T, D) emotion embedding to (B, T, D). Frame t depends on frames up to t only."""
+        hidden = self.norm1(hidden + self.dropout(self._self_attention(hidden)))
+        if self.guided:
+            hidden = self.norm2(hidden + self.dropout(self._emotion_attention(emotion)))
+        inner = self.dropout(self.activation(self.linear1(hidden)))
+        return self.norm3(hidden + self.dropout(self.linear2(inner)))
+
+    def _emotion_attention(self, emotion: Tensor) -> Tensor:
+        attention = self.multihead_attn
+        width = emotion.shape[-1]
+        value = functional.linear(emotion, attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :])
+        return attention.out_proj(value)
+
+    def _self_attention(self, hidden: Tensor) -> Tensor:
+        attention = self.self_attn
+        batch, frames, width = hidden.shape
+        packed = functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)
+        query, key, value = packed.view(batch, frames, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        slopes = torch.tensor(head_slopes(self.heads), device=hidden.device, dtype=torch.float32)
+        drop = attention.dropout if self.training else 0.0
+        pieces = []
+        for start in range(0, frames, QUERY_BLOCK):
+            stop = min(start + QUERY_BLOCK, frames)
+            bias = attention_bias(slopes, start, stop, self.period).to(query.dtype)
+            pieces.append(
+                functional.scaled_dot_product_attention(
+                    query[:, :, start:stop], key[:, :, :stop], value[:, :, :stop], attn_mask=bias[None], dropout_p=drop
+                )
+            )
+        mixed = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
+        return attention.out_proj(mixed.transpose(1, 2).reshape(batch, frames, width))

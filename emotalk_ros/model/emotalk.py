@@ -1,0 +1,350 @@
+"""EmoTalk: emotion disentangling encoder, emotion-guided decoder (Peng et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+
+from emotalk_ros.model.config import EmoTalkConfig
+from emotalk_ros.model.decoder import DecoderLayer
+from emotalk_ros.model.encoder import SpeechEncoder
+from emotalk_ros.model.inference import SpeechToFace
+from emotalk_ros.model.mel import LogMel
+from emotalk_ros.model.output import EmoTalkOutput
+from emotalk_ros.model.timing import SAMPLE_RATE, frame_count, published_frame_count, stretch, valid_mask
+
+NORMALIZATION_EPS = 1e-7
+"""Added to the variance, as Hugging Face's wav2vec2 feature extractor does."""
+
+
+class EmotionClassifier(nn.Module):
+    """Mean over time, dense, tanh, logits: the head of the emotion encoder (applied to a mean made elsewhere)."""
+
+    def __init__(self, width: int, labels: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, labels)
+
+    def forward(self, mean: Tensor) -> Tensor:
+        """(..., H) mean hidden state to (..., L) logits."""
+        return self.out_proj(torch.tanh(self.dense(mean)))
+
+
+class EmoTalk(SpeechToFace, PreTrainedModel):
+    """Speech to blendshape coefficients with content and emotion in separate embeddings.
+
+    Two speech encoders; the content head gives C frames wide `content_dim`, the emotion head the embedding E832 and,
+    from it, E256 = ReLU(Linear(E832)); the decoder's input is concat(content, E256, level, person), its memory E832;
+    a zero-initialised linear layer gives the coefficients.
+
+    Buffers `emotion_prototypes` (L, E) and `prototypes_set` hold the mean emotion embedding per label, if a training
+    stored them: see `set_prototypes` and `EmotionControl`.
+    """
+
+    config: EmoTalkConfig
+    config_class = EmoTalkConfig
+    base_model_prefix = "emotalk"
+    main_input_name = "input_values"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    emotion_prototypes: Tensor
+    prototypes_set: Tensor
+
+    def __init__(self, config: EmoTalkConfig) -> None:
+        super().__init__(config)
+        width = config.decoder_dim
+        self.content_encoder = _encoder(config, config.content_config, config.frontend)
+        if config.disentangle:
+            self.emotion_encoder = _encoder(config, config.emotion_config, config.emotion_frontend)
+        emotion_hidden = config.emotion_encoder_config.hidden_size
+        self.emotion_classifier = EmotionClassifier(emotion_hidden, len(config.emotion_labels))
+        self.content_head = nn.Linear(config.content_config.hidden_size, config.content_dim)
+        self.emotion_head = nn.Linear(emotion_hidden, width)
+        self.emotion_condition = nn.Linear(width, config.emotion_condition_dim)
+        self.level_embedding = nn.Linear(config.num_levels, config.level_dim)
+        self.person_embedding = nn.Linear(config.num_persons, config.person_dim)
+        self.decoder = nn.ModuleList(
+            DecoderLayer(
+                width,
+                config.decoder_heads,
+                config.decoder_ff_dim,
+                config.decoder_dropout,
+                config.period,
+                config.decoder_activation,
+                config.emotion_guided,
+            )
+            for _ in range(config.decoder_layers)
+        )
+        self.output = nn.Linear(width, config.num_coefficients)
+        self.register_buffer("emotion_prototypes", torch.zeros(len(config.emotion_labels), width))
+        self.register_buffer("prototypes_set", torch.zeros((), dtype=torch.bool))
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, EmoTalk):
+            init.zeros_(module.output.weight)
+            init.zeros_(module.output.bias)
+            init.zeros_(module.emotion_prototypes)
+            init.zeros_(module.prototypes_set)
+        elif isinstance(module, nn.Linear):
+            if getattr(module.weight, "_is_hf_initialized", False):
+                return
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
+
+    def forward(
+        self,
+        input_values: Tensor,
+        lengths: Tensor | None = None,
+        person: Tensor | None = None,
+        level: Tensor | None = None,
+        emotion_values: Tensor | None = None,
+        emotion_lengths: Tensor | None = None,
+        emotion_embedding: Tensor | None = None,
+        emotion_blend: Tensor | None = None,
+        frames: Tensor | int | None = None,
+        frame_emotion: bool = False,
+        **kwargs: Any,
+    ) -> EmoTalkOutput:
+        """Speech to coefficients.
+
+        Args:
+            input_values: (B, N) samples, mono, 16 kHz, full scale +-1; clip b valid up to lengths[b].
+            lengths: (B,) samples of each clip; None: all N. What lies behind a clip's end changes nothing.
+            person: (B,) int indices, or (B, num_persons) weights of a mixture; None: person 0.
+            level: (B,) intensity 0..1; None: 1.
+            emotion_values: (B, M) samples of other clips whose emotion drives these clips' content (cross-drive);
+                their frames are stretched to the content's, linearly.
+            emotion_lengths: (B,) samples of those.
+            emotion_embedding: (B, T or 1, E) emotion embedding in place of a heard one.
+            emotion_blend: (B,) weight 0..1 of `emotion_embedding` against the heard emotion; None: 1.
+            frames: (B,) frames wanted per clip, or one number for all (a training clip's label length);
+                None: ceil(samples / 16000 * fps).
+            frame_emotion: also return running emotion logits per frame.
+            **kwargs: ignored (what a trainer's batch may carry besides).
+
+        Returns:
+            `EmoTalkOutput`.
+
+        Raises:
+            ValueError: shape, type or range of an input is wrong; the message names what was expected.
+        """
+        self._check_inputs(input_values, lengths)
+        batch = input_values.shape[0]
+        frame_lengths, size = self._frames(input_values, lengths, frames)
+        values = self._prepare(input_values, lengths)
+        content_states = self._content_states(values, lengths, frame_lengths, size)
+        if emotion_values is not None:
+            self._check_inputs(emotion_values, emotion_lengths, batch)
+            heard = self._other_emotion_states(emotion_values, emotion_lengths, frame_lengths, size)
+        elif self.config.disentangle:
+            heard = self._emotion_states(values, lengths, frame_lengths, size)
+        else:
+            heard = content_states
+        logits, frame_logits = self._classify(heard, frame_lengths, frame_emotion)
+
+        content = self.content_head(content_states)
+        emotion = self._mix_emotion(self.emotion_head(heard), emotion_embedding, emotion_blend)
+        styles = torch.cat([self._level(level, batch), self._person(person, batch)], dim=-1)
+        hidden = torch.cat(
+            [content, torch.relu(self.emotion_condition(emotion)), styles[:, None].expand(-1, size, -1)], dim=-1
+        )
+        coefficients = self._activate(self.output(self._decode(hidden, emotion)))
+        if frame_lengths is None:
+            frame_lengths = torch.full((batch,), size, device=input_values.device)
+        else:
+            coefficients = coefficients * valid_mask(frame_lengths, size)[..., None].to(coefficients.dtype)
+        return EmoTalkOutput(
+            coefficients=coefficients,
+            emotion_logits=logits,
+            content=content,
+            emotion=emotion,
+            frame_lengths=frame_lengths,
+            frame_emotion_logits=frame_logits,
+        )
+
+    def freeze_feature_encoders(self) -> None:
+        """Freeze the wav2vec2 convolutions, as the paper trains; log-mel ones hold nothing pre-trained."""
+        for encoder in self._encoders():
+            if not encoder.is_mel:
+                encoder.feature_extractor._freeze_parameters()
+
+    @torch.no_grad()
+    def set_prototypes(self, prototypes: Tensor) -> None:
+        """Store the mean emotion embedding per label, (L, E), for label control; `prototypes_set` becomes true."""
+        expected = tuple(self.emotion_prototypes.shape)
+        if tuple(prototypes.shape) != expected:
+            raise ValueError(
+                f"expected prototypes (labels, emotion) of shape {expected}, got {tuple(prototypes.shape)}"
+            )
+        if not torch.isfinite(prototypes).all():
+            raise ValueError("prototypes hold NaN or infinite values")
+        self.emotion_prototypes.copy_(prototypes)
+        self.prototypes_set.fill_(True)
+
+    # The parts of forward, in order.
+
+    def _encoders(self) -> list[SpeechEncoder]:
+        return [self.content_encoder, self.emotion_encoder] if self.config.disentangle else [self.content_encoder]
+
+    def _frames(self, values: Tensor, lengths: Tensor | None, frames: Tensor | int | None) -> tuple[Tensor | None, int]:
+        """Frame count per clip (None: all the same) and the frames of the longest."""
+        fps = self.config.fps
+        published = self.config.resampling == "align_corners"
+        if isinstance(frames, int):
+            return None if lengths is None else torch.full_like(lengths, frames), frames
+        if frames is not None:
+            return frames, int(frames.max())
+        size = (published_frame_count if published else frame_count)(values.shape[1], fps)
+        if lengths is None:
+            return None, size
+        if published:
+            return torch.ceil(lengths.double() / SAMPLE_RATE * fps).long(), size
+        return -torch.div(-lengths * fps, SAMPLE_RATE, rounding_mode="floor"), size
+
+    def _prepare(self, values: Tensor, lengths: Tensor | None) -> Tensor:
+        """Silence behind each clip's end, and the normalisation."""
+        valid = None if lengths is None else valid_mask(lengths, values.shape[1])
+        if valid is not None:
+            values = torch.where(valid, values, 0.0)
+        if self.config.normalization == "none":
+            return values
+        values = values.float()
+        number = values.shape[1] if lengths is None else lengths[:, None].float()
+        mean = values.sum(-1, keepdim=True) / number
+        centred = values - mean if valid is None else torch.where(valid, values - mean, 0.0)
+        variance = centred.square().sum(-1, keepdim=True) / number
+        floor = self.config.min_std**2
+        return centred / torch.sqrt(variance.clamp(min=floor) + NORMALIZATION_EPS)
+
+    def _content_states(self, values: Tensor, lengths: Tensor | None, frames: Tensor | None, size: int) -> Tensor:
+        """(B, T, H) of the content encoder, T frames: resampled before the transformer."""
+        encoder = self.content_encoder
+        if self.config.resampling == "grid":
+            return self._grid_states(encoder, values, frames, size)
+        features, in_lengths = self._wave_features(encoder, values, lengths)
+        out_lengths = torch.full_like(in_lengths, size) if frames is None else frames
+        return encoder(stretch(features, in_lengths, out_lengths, size), frames)
+
+    def _emotion_states(self, values: Tensor, lengths: Tensor | None, frames: Tensor | None, size: int) -> Tensor:
+        """(B, T, H) of the emotion encoder: resampled to its own frame count before, to the content's after."""
+        encoder = self.emotion_encoder if self.config.disentangle else self.content_encoder
+        if self.config.resampling == "grid":
+            return self._grid_states(encoder, values, frames, size)
+        features, in_lengths = self._wave_features(encoder, values, lengths)
+        middle_size = int(features.shape[1] / 50 * self.config.fps)
+        # int(S / 50 * fps) in the published code's double precision
+        middle = (in_lengths.double() / 50 * self.config.fps).floor().long()
+        states = encoder(stretch(features, in_lengths, middle, middle_size), None if lengths is None else middle)
+        return stretch(states, middle, torch.full_like(middle, size) if frames is None else frames, size)
+
+    def _other_emotion_states(self, values: Tensor, lengths: Tensor | None, frames: Tensor | None, size: int) -> Tensor:
+        """The emotion states of another clip, stretched to this clip's frames."""
+        if self.config.resampling == "align_corners":
+            return self._emotion_states(self._prepare(values, lengths), lengths, frames, size)
+        own, own_size = self._frames(values, lengths, None)
+        states = self._emotion_states(self._prepare(values, lengths), lengths, own, own_size)
+        if own is None:
+            own = torch.full((values.shape[0],), own_size, device=values.device)
+        return stretch(states, own, torch.full_like(own, size) if frames is None else frames, size)
+
+    def _grid_states(self, encoder: SpeechEncoder, values: Tensor, frames: Tensor | None, size: int) -> Tensor:
+        """States of `size` frames at the instants t / fps, each read `lookahead_frames` positions later."""
+        ahead = self.config.lookahead_frames
+        features = encoder.grid_features(values, size + ahead, self.config.fps)
+        return encoder(features, None if frames is None else frames + ahead)[:, ahead:]
+
+    def _wave_features(self, encoder: SpeechEncoder, values: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        features = encoder.features(values, lengths)
+        if lengths is None:
+            return features, torch.full((features.shape[0],), features.shape[1], device=features.device)
+        return features, encoder.feature_lengths(lengths)
+
+    def _classify(self, states: Tensor, frames: Tensor | None, per_frame: bool) -> tuple[Tensor, Tensor | None]:
+        """Logits of the mean over the clip's frames, and of the mean over frames 0..t."""
+        if frames is None:
+            mean = states.mean(1)
+        else:
+            valid = valid_mask(frames, states.shape[1])[..., None]
+            mean = torch.where(valid, states, 0.0).sum(1) / frames[:, None].to(states.dtype)
+        logits = self.emotion_classifier(mean)
+        if not per_frame:
+            return logits, None
+        steps = torch.arange(1, states.shape[1] + 1, device=states.device, dtype=torch.float32)
+        running = states.float().cumsum(1) / steps[None, :, None]
+        return logits, self.emotion_classifier(running.to(states.dtype))
+
+    def _mix_emotion(self, heard: Tensor, given: Tensor | None, blend: Tensor | None) -> Tensor:
+        if given is None:
+            if blend is not None:
+                raise ValueError("emotion_blend needs an emotion_embedding to blend with")
+            return heard
+        batch, size, width = heard.shape
+        if given.dim() != 3 or given.shape[0] != batch or given.shape[1] not in (1, size) or given.shape[2] != width:
+            raise ValueError(
+                f"expected emotion_embedding of shape ({batch}, {size} or 1, {width}), got {tuple(given.shape)}"
+            )
+        given = given.to(heard.dtype).expand_as(heard)
+        if blend is None:
+            return given
+        weight = blend.to(heard.dtype).view(-1, 1, 1)
+        return heard + weight * (given - heard)
+
+    def _level(self, level: Tensor | None, batch: int) -> Tensor:
+        weight = self.level_embedding.weight
+        if level is None:
+            level = torch.ones(batch, device=weight.device)
+        if level.shape != (batch,):
+            raise ValueError(f"expected level of shape ({batch},), got {tuple(level.shape)}")
+        level = level.to(weight.dtype)
+        return self.level_embedding(torch.stack([1 - level, level], dim=-1))
+
+    def _person(self, person: Tensor | None, batch: int) -> Tensor:
+        weight = self.person_embedding.weight
+        count = self.config.num_persons
+        if person is None:
+            person = torch.zeros(batch, dtype=torch.long, device=weight.device)
+        if person.dim() == 1 and person.shape[0] == batch and not person.is_floating_point():
+            person = nn.functional.one_hot(person, count)
+        if person.shape != (batch, count):
+            raise ValueError(
+                f"expected person as ({batch},) int indices or ({batch}, {count}) weights, got {tuple(person.shape)}"
+            )
+        return self.person_embedding(person.to(weight.dtype))
+
+    def _decode(self, hidden: Tensor, emotion: Tensor) -> Tensor:
+        for layer in self.decoder:
+            hidden = layer(hidden, emotion)
+        return hidden
+
+    def _activate(self, coefficients: Tensor) -> Tensor:
+        if self.config.output_activation == "sigmoid":
+            return torch.sigmoid(coefficients)
+        if self.config.output_activation == "clamp" and not self.training:
+            return coefficients.clamp(0, 1)
+        return coefficients
+
+
+def _encoder(config: EmoTalkConfig, sizes: Any, frontend: str) -> SpeechEncoder:
+    log_mel = None
+    if frontend == "mel":
+        rate = config.fps
+        for stride in sizes.conv_stride:
+            rate *= stride
+        log_mel = LogMel(
+            config.mel_bands,
+            config.mel_window,
+            config.mel_fft,
+            config.mel_floor,
+            config.mel_mean,
+            config.mel_std,
+            rate,
+        )
+    return SpeechEncoder(sizes, log_mel, causal=config.attention == "causal")

@@ -1,0 +1,165 @@
+"""From an array of samples to an array of coefficients: checks, controls, `predict` and `analyse`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emotalk_ros.model.timing import SAMPLE_RATE, frame_count, published_frame_count
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Coefficients and the emotion heard, frame by frame.
+
+    Attributes:
+        coefficients: (T, 52) float32.
+        emotion_probabilities: (T, L) float32, softmax of the running logits: what was heard up to frame t.
+        emotion_logits: (L,) float32 of the whole clip.
+        emotion_labels: the L names.
+    """
+
+    coefficients: Array
+    emotion_probabilities: Array
+    emotion_logits: Array
+    emotion_labels: tuple[str, ...]
+
+
+class SpeechToFace:
+    """What `EmoTalk` and the baselines share: input checks, frame counts, `predict`."""
+
+    config: Any
+    device: torch.device
+    dtype: torch.dtype
+
+    def frame_count(self, samples: int) -> int:
+        """Frames that a clip of `samples` samples gives: ceil(samples / 16000 * fps)."""
+        if getattr(self.config, "resampling", "grid") == "align_corners":
+            return published_frame_count(samples, self.config.fps)
+        return frame_count(samples, self.config.fps)
+
+    def predict(
+        self,
+        audio: Array | Tensor,
+        person: int | Any = 0,
+        level: float = 1.0,
+        emotion: Any = None,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> Array:
+        """Coefficients of one clip.
+
+        Args:
+            audio: (n,) float32 samples, mono, 16 kHz, full scale +-1.
+            person: index 0..23, or 24 weights that sum to 1.
+            level: intensity 0..1.
+            emotion: `EmotionControl`; None: the emotion heard.
+            sample_rate: rate of `audio`; anything but 16000 is refused.
+
+        Returns:
+            (frame_count(n), 52) float32.
+
+        Raises:
+            ValueError: wrong rate, type, shape, empty or too short audio, values that are not finite, person or level
+                out of range.
+        """
+        return self._infer(audio, person, level, emotion, sample_rate, False).coefficients
+
+    def analyse(
+        self,
+        audio: Array | Tensor,
+        person: int | Any = 0,
+        level: float = 1.0,
+        emotion: Any = None,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> Analysis:
+        """`predict` with the emotion heard up to each frame, from the same pass."""
+        return self._infer(audio, person, level, emotion, sample_rate, True)
+
+    def _infer(
+        self, audio: Array | Tensor, person: Any, level: float, emotion: Any, sample_rate: int, per_frame: bool
+    ) -> Analysis:
+        values = self.check_audio(audio, sample_rate)
+        inputs = self._control_inputs(emotion)
+        with torch.inference_mode():
+            result = self(  # type: ignore[operator]
+                values[None],
+                person=self._person_input(person),
+                level=self._level_input(level),
+                frame_emotion=per_frame,
+                **inputs,
+            )
+        labels = tuple(getattr(self.config, "emotion_labels", ()))
+        frames = result.coefficients.shape[1]
+        logits = np.zeros(len(labels), np.float32)
+        probabilities = np.zeros((frames, len(labels)), np.float32)
+        if result.emotion_logits is not None:
+            logits = _numpy(result.emotion_logits[0])
+        if result.frame_emotion_logits is not None:
+            probabilities = _numpy(torch.softmax(result.frame_emotion_logits[0].float(), -1))
+        return Analysis(_numpy(result.coefficients[0]), probabilities, logits, labels)
+
+    def check_audio(self, audio: Array | Tensor, sample_rate: int = SAMPLE_RATE, name: str = "audio") -> Tensor:
+        """`audio` as an (n,) float32 tensor on the model's device; ValueError names what is wrong with it."""
+        if sample_rate != SAMPLE_RATE:
+            raise ValueError(f"{name} must be sampled at {SAMPLE_RATE} Hz, got {sample_rate}: resample it first")
+        tensor = audio if isinstance(audio, Tensor) else torch.as_tensor(np.asarray(audio))
+        if not tensor.is_floating_point():
+            raise ValueError(
+                f"{name} must be float samples within +-1, got {tensor.dtype}: divide integer PCM by its full scale"
+            )
+        if tensor.dim() != 1:
+            raise ValueError(f"{name} must be mono with shape (samples,), got shape {tuple(tensor.shape)}")
+        shortest = getattr(self.config, "min_samples", 1)
+        if tensor.numel() < shortest:
+            raise ValueError(f"{name} must hold at least {shortest} samples at {SAMPLE_RATE} Hz, got {tensor.numel()}")
+        tensor = tensor.to(self.device, torch.float32)
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds NaN or infinite samples")
+        return tensor
+
+    def _check_inputs(self, values: Tensor, lengths: Tensor | None, batch: int | None = None) -> None:
+        if values.dim() != 2 or not values.is_floating_point():
+            raise ValueError(
+                f"expected samples as a float tensor (batch, samples), got {values.dtype} {tuple(values.shape)}"
+            )
+        if batch is not None and values.shape[0] != batch:
+            raise ValueError(f"expected {batch} clips to take the emotion from, got {values.shape[0]}")
+        shortest = getattr(self.config, "min_samples", 1)
+        if values.shape[1] < shortest:
+            raise ValueError(f"expected at least {shortest} samples, got {values.shape[1]}")
+        if lengths is not None and lengths.shape != (values.shape[0],):
+            raise ValueError(f"expected lengths of shape ({values.shape[0]},), got {tuple(lengths.shape)}")
+
+    def _control_inputs(self, emotion: Any) -> dict[str, Tensor]:
+        if emotion is None:
+            return {}
+        return emotion.model_inputs(self)
+
+    def _person_input(self, person: Any) -> Tensor:
+        count = self.config.num_persons
+        if isinstance(person, (int, np.integer)) and not isinstance(person, bool):
+            if not 0 <= person < count:
+                raise ValueError(f"person must be 0..{count - 1}, got {person}")
+            return torch.tensor([int(person)], device=self.device)
+        weights = torch.as_tensor(np.asarray(person, dtype=np.float32), device=self.device)
+        if weights.shape != (count,):
+            raise ValueError(f"person must be an index 0..{count - 1} or {count} weights, got {person!r}")
+        if not torch.isfinite(weights).all() or (weights < 0).any() or abs(float(weights.sum()) - 1) > 1e-3:
+            raise ValueError(f"person weights must be non-negative and sum to 1, got {weights.tolist()}")
+        return weights[None]
+
+    def _level_input(self, level: float) -> Tensor:
+        if not 0 <= level <= 1:
+            raise ValueError(f"level must be 0..1, got {level}")
+        return torch.tensor([float(level)], device=self.device)
+
+
+def _numpy(tensor: Tensor) -> Array:
+    return tensor.float().cpu().numpy()

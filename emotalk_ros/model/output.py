@@ -1,0 +1,29 @@
+"""What a model of this room returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+
+@dataclass
+class EmoTalkOutput(ModelOutput):
+    """Typed output of `EmoTalk.forward` and of every baseline.
+
+    Attributes:
+        coefficients: (B, T, 52) blendshape coefficients, zero past a clip's frame count.
+        emotion_logits: (B, L) over the configuration's `emotion_labels`, for the whole clip; None for models without.
+        content: (B, T, C) content embedding; None for models without.
+        emotion: (B, T, E) emotion embedding that drove the decoder (E832 in the paper); None for models without.
+        frame_lengths: (B,) frames of each clip.
+        frame_emotion_logits: (B, T, L) logits of the mean over frames 0..t, if asked for.
+    """
+
+    coefficients: Tensor | None = None
+    emotion_logits: Tensor | None = None
+    content: Tensor | None = None
+    emotion: Tensor | None = None
+    frame_lengths: Tensor | None = None
+    frame_emotion_logits: Tensor | None = None
