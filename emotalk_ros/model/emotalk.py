@@ -152,11 +152,7 @@ class EmoTalk(SpeechToFace, PreTrainedModel):
 
         content = self.content_head(content_states)
         emotion = self._mix_emotion(self.emotion_head(heard), emotion_embedding, emotion_blend)
-        styles = torch.cat([self._level(level, batch), self._person(person, batch)], dim=-1)
-        hidden = torch.cat(
-            [content, torch.relu(self.emotion_condition(emotion)), styles[:, None].expand(-1, size, -1)], dim=-1
-        )
-        coefficients = self._activate(self.output(self._decode(hidden, emotion)))
+        coefficients = self.decode(content, emotion, person, level)
         if frame_lengths is None:
             frame_lengths = torch.full((batch,), size, device=input_values.device)
         else:
@@ -169,6 +165,20 @@ class EmoTalk(SpeechToFace, PreTrainedModel):
             frame_lengths=frame_lengths,
             frame_emotion_logits=frame_logits,
         )
+
+    def decode(
+        self, content: Tensor, emotion: Tensor, person: Tensor | None = None, level: Tensor | None = None
+    ) -> Tensor:
+        """Embeddings (B, T, content_dim) and (B, T, E), as `forward` returns them, to coefficients (B, T, 52).
+
+        Training drives one clip's content with another's emotion through this, without running the encoders again.
+        """
+        batch, size = content.shape[:2]
+        styles = torch.cat([self._level(level, batch), self._person(person, batch)], dim=-1)
+        hidden = torch.cat(
+            [content, torch.relu(self.emotion_condition(emotion)), styles[:, None].expand(-1, size, -1)], dim=-1
+        )
+        return self._activate(self.output(self._decode(hidden, emotion)))
 
     def freeze_feature_encoders(self) -> None:
         """Freeze the wav2vec2 convolutions, as the paper trains; log-mel ones hold nothing pre-trained."""
