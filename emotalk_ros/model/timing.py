@@ -23,7 +23,7 @@ def frame_count(samples: int, fps: int = 30) -> int:
 
 
 def published_frame_count(samples: int, fps: int = 30) -> int:
-    """The same in the published code's floating point: one frame more at a few lengths (132800 samples: 250, not 249)."""
+    """The same in the published code's floating point: at a few lengths one more (132800 samples: 250)."""
     return math.ceil(samples / SAMPLE_RATE * fps)
 
 
