@@ -1,0 +1,280 @@
+"""Chunks with stamps in, one gapless 16 kHz time line out: what stands between an audio topic and the engine."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from emotalk_ros.audio.pcm import AudioFormatError, Samples, canonical_encoding, check_channels, decode_pcm, frame_bytes
+from emotalk_ros.audio.resample import SAMPLE_RATE, StreamResampler, check_rate
+from emotalk_ros.audio.timeline import NS, Placement, StampTracker, TimelineSettings, Verdict
+
+_PIECE_SECONDS = 1.0  # a ten-minute chunk is decoded in pieces of this length
+_FULL_SCALE_ALARM = 4.0  # float samples beyond this are not a loud recording but another scale
+
+
+@dataclass(frozen=True)
+class PcmChunk:
+    """One message's worth of audio."""
+
+    data: bytes | bytearray | memoryview
+    """Interleaved PCM."""
+    encoding: str
+    """One of `ENCODINGS`, or another package's spelling of it."""
+    channels: int
+    sample_rate: int
+    """Hz."""
+    stamp_ns: int = 0
+    """Capture time of the first sample; 0 when unknown: then the chunk follows what came before."""
+    arrival_ns: int = 0
+    """When the message came in, on the clock of the stamps. Used only where the stamp is unknown; 0: unknown too."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Mono 16 kHz audio to feed, in line with the segment before it unless `reset`."""
+
+    samples: Samples
+    """(n,) float32, finite, within +-1."""
+    stamp_ns: int
+    """Time of the first sample."""
+    reset: bool = False
+    """A gap too long to fill, a jump back, or the end of another stream lies before this segment."""
+
+
+@dataclass
+class IntakeStatistics:
+    """Counts since the beginning. Samples are counted at 16 kHz, whatever rate they came in."""
+
+    chunks: int = 0
+    rejected_chunks: int = 0
+    samples: int = 0
+    """Handed out."""
+    gaps: int = 0
+    """Short ones, filled with silence."""
+    filled_samples: int = 0
+    long_gaps: int = 0
+    """Too long to fill: a new time line began."""
+    jumps_back: int = 0
+    overlaps: int = 0
+    """Chunks that were wholly or in part there already."""
+    dropped_samples: int = 0
+    """Dropped because they overlapped or belonged to another time line."""
+    foreign_chunks: int = 0
+    """Chunks of a second publisher's time line, dropped."""
+    rate_changes: int = 0
+    invalid_samples: int = 0
+    """NaN or infinite, replaced by silence."""
+    clipped_samples: int = 0
+    trimmed_bytes: int = 0
+    """Left over at chunks' ends, less than one sample of every channel."""
+    slipped_samples: int = 0
+    """Inserted minus removed to follow the drift of the stamps' clock."""
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts by name, for diagnostics."""
+        return asdict(self)
+
+
+class AudioIntake:
+    """Turns stamped PCM chunks into mono 16 kHz segments on one time line.
+
+    Args:
+        settings: what counts as jitter, as a gap, as a new time line.
+        channel: which channel to listen to (0 is the first); None averages all of them.
+
+    No clock, no thread: the output depends on the chunks alone. Not safe to call from two threads at once.
+    """
+
+    def __init__(self, settings: TimelineSettings | None = None, channel: int | None = None) -> None:
+        if channel is not None and channel < 0:
+            raise ValueError(f"channel {channel}: count from 0, or None to average all channels")
+        self.channel = channel
+        self.statistics = IntakeStatistics()
+        self._tracker = StampTracker(settings)
+        self._resampler: StreamResampler | None = None
+        self._origin_ns = 0
+        self._out = 0
+        self._ended = False
+        self._warnings: deque[str] = deque(maxlen=32)
+        self._recent_overlaps: deque[bool] = deque(maxlen=50)
+
+    @property
+    def end_ns(self) -> int:
+        """Stamp at which the next sample is expected (0 before the first)."""
+        return self._tracker.end_ns
+
+    def push(self, chunk: PcmChunk) -> list[Segment]:
+        """Take one chunk; returns the audio that is ready, often one segment, sometimes none.
+
+        Raises AudioFormatError for an unknown encoding, 0 or too many channels or an impossible rate; the stream
+        goes on as if that chunk had been lost. Everything else is repaired, counted and told by `take_warnings`.
+        """
+        return [segment for segment in self._push(chunk) if len(segment.samples)]
+
+    def flush(self) -> list[Segment]:
+        """The stream is over: hands out what the resampler still held. The next chunk starts a new time line."""
+        rest = self._drain()
+        self._tracker.clear()
+        self._ended = True
+        return rest
+
+    def take_warnings(self) -> list[str]:
+        """What was repaired since the last call, readable, for a throttled log (at most 32)."""
+        warnings = list(self._warnings)
+        self._warnings.clear()
+        return warnings
+
+    # -- one chunk -----------------------------------------------------------------------------------------------
+
+    def _push(self, chunk: PcmChunk) -> Iterator[Segment]:
+        try:
+            rate = check_rate(chunk.sample_rate)
+            unit = frame_bytes(chunk.encoding, check_channels(chunk.channels))
+            if self.channel is not None and self.channel >= chunk.channels:
+                raise AudioFormatError(
+                    f"channel {self.channel} is asked for, but the audio has {chunk.channels} (counted from 0)"
+                )
+        except AudioFormatError:
+            self.statistics.rejected_chunks += 1
+            raise
+        self.statistics.chunks += 1
+        data = memoryview(chunk.data).cast("B")
+        if left := data.nbytes % unit:
+            self.statistics.trimmed_bytes += left
+            self._warn(
+                f"{data.nbytes} bytes are not a whole number of {chunk.channels}-channel "
+                f"{canonical_encoding(chunk.encoding)} samples ({unit} bytes each): the last {left} are dropped"
+            )
+        count = data.nbytes // unit
+        if not count:
+            return
+        place = self._tracker.place(self._stamp(chunk, count / rate), count, rate)
+        self._account(place, count, rate)
+        if place.verdict is Verdict.FOREIGN or place.drop >= count:
+            return
+        yield from self._switch(place, self._tracker.end_ns - count * NS // rate, rate)
+        yield from self._convert(chunk, data[place.drop * unit : count * unit], unit, place)
+
+    def _stamp(self, chunk: PcmChunk, seconds: float) -> int | None:
+        """The chunk's stamp; without one, its time of arrival where the stream begins or was silent for long."""
+        if chunk.stamp_ns:
+            return chunk.stamp_ns
+        if not chunk.arrival_ns:
+            return None
+        begin = chunk.arrival_ns - round(seconds * NS)
+        silent = begin - self._tracker.end_ns > self._tracker.settings.max_gap * NS
+        return begin if silent or not self._tracker.started else None
+
+    def _switch(self, place: Placement, begin_ns: int, rate: int) -> Iterator[Segment]:
+        """Close the old time line, or the old rate, before the chunk's own samples."""
+        if place.verdict is Verdict.RESTART:
+            yield from self._drain()
+            again = self._resampler is not None or self._ended
+            self._resampler = StreamResampler(rate)
+            self._origin_ns, self._out, self._ended = begin_ns, 0, False
+            self._reset_next = again
+            return
+        assert self._resampler is not None  # a tracker that has started has a resampler
+        if rate != self._resampler.rate:
+            self.statistics.rate_changes += 1
+            self._warn(f"the sample rate changed from {self._resampler.rate} to {rate} Hz in mid-stream")
+            yield from self._drain()
+            self._resampler = StreamResampler(rate)
+
+    def _convert(self, chunk: PcmChunk, data: memoryview, unit: int, place: Placement) -> Iterator[Segment]:
+        assert self._resampler is not None
+        rate = self._resampler.rate
+        if place.fill:
+            yield self._emit(self._resampler.push(np.zeros(place.fill, dtype=np.float32)))
+        step = max(1, round(_PIECE_SECONDS * rate)) * unit
+        slip = place.slip
+        for at in range(0, data.nbytes, step):
+            mono = self._mono(decode_pcm(data[at : at + step], chunk.encoding, chunk.channels))
+            if slip:
+                mono, slip = _stretch(mono, slip), 0
+            yield self._emit(self._resampler.push(mono))
+
+    def _mono(self, samples: Samples) -> Samples:
+        """(n, channels) of anything to (n,) finite and within full scale."""
+        finite = np.isfinite(samples)
+        if not finite.all():
+            bad = int(finite.size - np.count_nonzero(finite))
+            self.statistics.invalid_samples += bad
+            self._warn(f"{bad} samples are NaN or infinite: replaced by silence")
+            samples = np.where(finite, samples, np.float32(0.0))
+        mono = samples.mean(axis=1, dtype=np.float32) if self.channel is None else samples[:, self.channel]
+        peak = float(np.abs(mono).max(initial=0.0))
+        if peak > 1.0:
+            self.statistics.clipped_samples += int(np.count_nonzero(np.abs(mono) > 1.0))
+            if peak > _FULL_SCALE_ALARM:
+                self._warn(f"floating-point samples reach {peak:.6g}: full scale is 1.0, divide by the integer range")
+            mono = np.clip(mono, -1.0, 1.0)
+        return np.ascontiguousarray(mono)
+
+    def _emit(self, samples: Samples) -> Segment:
+        stamp = self._origin_ns + self._out * NS // SAMPLE_RATE
+        reset = self._reset_next and len(samples) > 0
+        self._reset_next = self._reset_next and not reset
+        self._out += len(samples)
+        self.statistics.samples += len(samples)
+        return Segment(samples, stamp, reset)
+
+    _reset_next = False
+
+    def _drain(self) -> list[Segment]:
+        tail = self._resampler.flush() if self._resampler is not None else np.zeros(0, dtype=np.float32)
+        return [self._emit(tail)] if len(tail) else []
+
+    # -- telling ---------------------------------------------------------------------------------------------------
+
+    def _warn(self, text: str) -> None:
+        if not self._warnings or self._warnings[-1] != text:
+            self._warnings.append(text)
+
+    def _account(self, place: Placement, count: int, rate: int) -> None:
+        """Count and describe what was decided about a chunk."""
+        statistics, offset = self.statistics, place.offset_ns / NS
+        dropped = count if place.verdict is Verdict.FOREIGN else place.drop
+        statistics.dropped_samples += round(dropped * SAMPLE_RATE / rate)
+        statistics.filled_samples += round(place.fill * SAMPLE_RATE / rate)
+        statistics.slipped_samples += place.slip
+        self._recent_overlaps.append(dropped > 0)
+        if place.verdict is Verdict.FOREIGN:
+            statistics.foreign_chunks += 1
+            self._warn(
+                f"stamps {offset:+.3f} s away from the stream keep coming: a second publisher on this topic? "
+                "Its chunks are dropped"
+            )
+        elif place.verdict is Verdict.RESTART and place.offset_ns:
+            if offset > 0:
+                statistics.long_gaps += 1
+                self._warn(f"no audio for {offset:.3f} s, too long to fill: the stream starts anew")
+            else:
+                statistics.jumps_back += 1
+                self._warn(f"stamps jumped back by {-offset:.3f} s: the stream starts anew")
+        elif place.fill:
+            statistics.gaps += 1
+            self._warn(f"a gap of {offset * 1000:.1f} ms was filled with silence")
+        elif place.drop:
+            statistics.overlaps += 1
+            self._warn(
+                f"a chunk overlaps the audio before it by {-offset * 1000:.1f} ms: "
+                f"dropped what was there already{self._hint()}"
+            )
+
+    def _hint(self) -> str:
+        often = sum(self._recent_overlaps) >= 10
+        return " (it happens often: two publishers on this topic, or a wrong sample_rate?)" if often else ""
+
+
+def _stretch(samples: Samples, slip: int) -> Samples:
+    """The same sound in `slip` more (or fewer) samples, by linear interpolation."""
+    count = len(samples) + slip
+    if count <= 0:
+        return samples[:0]
+    at = np.arange(count, dtype=np.float64) * (len(samples) / count)
+    return np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
