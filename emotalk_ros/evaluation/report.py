@@ -1,0 +1,71 @@
+"""Reports: JSON for machines, byte-equal for equal findings, written so that nothing half-done is left."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DIGITS = 6
+"""Decimals kept in JSON: what differs behind them is noise of the arithmetic, not a finding."""
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON types: floats rounded to DIGITS, NaN and infinities null, numpy and dataclass-like unpacked."""
+    if isinstance(value, (bool, str)) or value is None:
+        return value
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        number = round(float(value), DIGITS)
+        return (number + 0.0) if math.isfinite(number) else None
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = sorted(value) if isinstance(value, (set, frozenset)) else value
+        return [plain(item) for item in items]
+    raise TypeError(f"{type(value).__name__} can't go into a report")
+
+
+def to_json(findings: Mapping[str, Any]) -> str:
+    """`findings` as text: sorted keys, rounded numbers, a newline at the end."""
+    return json.dumps(plain(findings), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` under a temporary name, then move it into place; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def file_digest(*paths: Path) -> str:
+    """SHA-256 (first 16 hex digits) over the contents of `paths` in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def model_digest(path: Path) -> str:
+    """Digest of a checkpoint: its configuration and weights (a folder), or the file itself."""
+    if path.is_file():
+        return file_digest(path)
+    names = [p for p in sorted(path.iterdir()) if p.suffix in (".safetensors", ".json") and p.is_file()]
+    return file_digest(*names)
