@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import get_window
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 _CANDIDATES = 6
 _VOICING_THRESHOLD = 0.45

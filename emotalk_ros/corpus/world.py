@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from emotalk_ros.corpus.pitch import track_f0
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 Phone = tuple[str, float, float]
 """ARPAbet name (`SIL` for silence), start and end in seconds."""
 

@@ -44,7 +44,7 @@ Only left names are written; every unit here is symmetric and `action_units` add
 
 EMOTION_UNITS: dict[str, dict[str, float]] = {
     "neutral": {},
-    # Calm has no EMFACS prototype: relaxed brows, lids a little low, the trace of a closed smile (RAVDESS's instruction).
+    # Calm has no EMFACS prototype: relaxed brows, lids a little low, the trace of a closed smile.
     "calm": {"12": 0.08, "7": 0.05, "43": 0.06},
     "happy": {"6": 0.50, "12": 0.46, "7": 0.14, "14": 0.08, "1": 0.06, "2": 0.05},
     "sad": {"1": 0.52, "4": 0.22, "15": 0.34, "17": 0.12, "43": 0.12, "7": 0.06},
