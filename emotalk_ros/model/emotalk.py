@@ -180,6 +180,13 @@ class EmoTalk(SpeechToFace, PreTrainedModel):
         )
         return self._activate(self.output(self._decode(hidden, emotion)))
 
+    def embed_emotion(self, input_values: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The emotion embedding of clips, frame by frame: (B, N) samples to (B, T, E) (E832 in the paper)."""
+        self._check_inputs(input_values, lengths)
+        frame_lengths, size = self._frames(input_values, lengths, None)
+        states = self._emotion_states(self._prepare(input_values, lengths), lengths, frame_lengths, size)
+        return self.emotion_head(states)
+
     def freeze_feature_encoders(self) -> None:
         """Freeze the wav2vec2 convolutions, as the paper trains; log-mel ones hold nothing pre-trained."""
         for encoder in self._encoders():

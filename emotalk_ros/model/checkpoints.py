@@ -1,0 +1,105 @@
+"""Model folders: where they are, and loading one strictly."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from emotalk_ros.model.published import CheckpointError
+
+DEFAULT_MODEL = Path("models") / "emotalk-tiny"
+"""The folder of the model that ships, in the source tree and under share/emotalk_ros."""
+
+MODEL_VARIABLE = "EMOTALK_MODEL"
+"""Environment variable that names a model folder."""
+
+
+class ModelNotFoundError(FileNotFoundError):
+    """No model folder; the message says where was looked and how to get one."""
+
+
+def default_model_path() -> Path:
+    """The folder of the model to use when none is named.
+
+    In this order: $EMOTALK_MODEL; models/emotalk-tiny of the source tree this module lies in; share/emotalk_ros/models/
+    emotalk-tiny of the installation it lies in, or of a prefix in $AMENT_PREFIX_PATH.
+
+    Raises:
+        ModelNotFoundError: none of them is a model folder.
+    """
+    named = os.environ.get(MODEL_VARIABLE)
+    if named:
+        return _checked(Path(named).expanduser(), f"${MODEL_VARIABLE}")
+    module = Path(__file__).resolve()
+    share = Path("share") / "emotalk_ros" / DEFAULT_MODEL
+    prefixes = [Path(entry) for entry in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if entry]
+    candidates = [module.parents[2] / DEFAULT_MODEL]
+    candidates += [prefix / share for prefix in (*module.parents, *prefixes)]
+    for candidate in candidates:
+        if (candidate / "config.json").is_file():
+            return candidate
+    raise ModelNotFoundError(
+        f"no model found: ${MODEL_VARIABLE} is not set, and there is no {DEFAULT_MODEL} in the source tree or under "
+        "share/emotalk_ros. Name a folder with config.json and model.safetensors; `emotalk train` makes one, "
+        "`emotalk convert EmoTalk.pth OUT` makes one of the published checkpoint"
+    )
+
+
+def load_model(
+    path: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Any:
+    """A model in evaluation mode: `EmoTalk` or a baseline, by the folder's `model_type`. Never touches the network.
+
+    Args:
+        path: model folder; None: `default_model_path()`.
+        device: "cpu", "cuda", "cuda:1", ...
+        dtype: float32, bfloat16 or float16.
+
+    Raises:
+        ModelNotFoundError: no such folder, or no config.json and model.safetensors in it.
+        CheckpointError: the weights do not fit the configuration, or the model type is not known.
+    """
+    folder = default_model_path() if path is None else _checked(Path(path).expanduser(), "the path")
+    kinds = model_classes()
+    name = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if name not in kinds:
+        raise CheckpointError(f"{folder} holds a model of type {name!r}; known: {', '.join(kinds)}")
+    noisy = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model, info = kinds[name].from_pretrained(folder, dtype=dtype, local_files_only=True, output_loading_info=True)
+    except (RuntimeError, OSError) as error:
+        raise CheckpointError(f"{folder} cannot be loaded: {error}") from error
+    finally:
+        if noisy:
+            logging.enable_progress_bar()
+    problems = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys and kind.endswith("keys")}
+    if problems:
+        raise CheckpointError(f"the weights in {folder} do not fit its config.json: {problems}")
+    return model.to(device).eval()
+
+
+def model_classes() -> dict[str, type[PreTrainedModel]]:
+    """Model class by `model_type`."""
+    from emotalk_ros.model.emotalk import EmoTalk
+
+    classes: tuple[type[PreTrainedModel], ...] = (EmoTalk,)
+    return {kind.config_class.model_type: kind for kind in classes}
+
+
+def _checked(folder: Path, origin: str) -> Path:
+    missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
+    if missing and not (folder / "model.safetensors.index.json").is_file():
+        raise ModelNotFoundError(
+            f"{origin} names {folder}, which is no model folder: {' and '.join(missing)} not found there. "
+            "`emotalk train` makes one, `emotalk convert EmoTalk.pth OUT` makes one of the published checkpoint"
+        )
+    return folder
