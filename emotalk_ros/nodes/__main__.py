@@ -1,0 +1,13 @@
+"""`python -m emotalk_ros.nodes NAME ...`: a node program without an installed package."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+PROGRAMS = ("emotalk_node", "microphone_node", "audio_file_node", "recorder_node")
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in PROGRAMS:
+        sys.exit(f"usage: python -m emotalk_ros.nodes NAME [--ros-args ...], NAME one of {', '.join(PROGRAMS)}")
+    import_module(f"emotalk_ros.nodes.{sys.argv.pop(1)}").main()

@@ -1,0 +1,78 @@
+"""Between ROS messages and the arrays of the other rooms. Setters of messages check nothing, so the checks are here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from numpy.typing import ArrayLike
+from std_msgs.msg import Header
+
+from emotalk_ros.face import COUNT
+from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionState
+
+SECOND = 1_000_000_000
+"""Nanoseconds."""
+
+
+def to_time(nanoseconds: int) -> Time:
+    """A stamp. Raises ValueError where `builtin_interfaces/Time` (signed 32-bit seconds) cannot hold it."""
+    seconds, rest = divmod(int(nanoseconds), SECOND)
+    if not 0 <= seconds < 2**31:
+        raise ValueError(f"{nanoseconds} ns does not fit a ROS time stamp")
+    return Time(sec=seconds, nanosec=rest)
+
+
+def from_time(stamp: Time) -> int:
+    """Nanoseconds since the epoch of the stamp's clock."""
+    return int(stamp.sec) * SECOND + int(stamp.nanosec)
+
+
+def audio_chunk(
+    data: bytes, *, stamp_ns: int, sample_rate: int, channels: int, encoding: str, frame_id: str = ""
+) -> AudioChunk:
+    """An AudioChunk; `data` is interleaved PCM, `stamp_ns` the capture time of its first sample."""
+    message = AudioChunk(sample_rate=sample_rate, channels=channels, encoding=encoding)
+    message.header = Header(stamp=to_time(stamp_ns), frame_id=frame_id)
+    message.data.frombytes(data)
+    return message
+
+
+def blendshapes(
+    coefficients: ArrayLike, *, stamp_ns: int, sequence: int, activity: float, frame_id: str = ""
+) -> BlendshapeCoefficients:
+    """A frame of the face. Raises ValueError unless there are 52 finite coefficients."""
+    values = np.asarray(coefficients, dtype=np.float32)
+    if values.shape != (COUNT,):
+        raise ValueError(f"{values.shape} coefficients, expected ({COUNT},)")
+    if not np.isfinite(values).all():
+        raise ValueError(f"coefficients at {np.flatnonzero(~np.isfinite(values)).tolist()} are not finite")
+    message = BlendshapeCoefficients(sequence=sequence, speech_activity=float(activity))
+    message.header = Header(stamp=to_time(stamp_ns), frame_id=frame_id)
+    message.coefficients = values
+    return message
+
+
+def emotion_state(
+    labels: Sequence[str],
+    probabilities: ArrayLike,
+    *,
+    stamp_ns: int,
+    intensity: float = 1.0,
+    source: int = EmotionState.HEARD,
+    blend: float = 0.0,
+    frame_id: str = "",
+) -> EmotionState:
+    """An EmotionState with one finite probability per label. Raises ValueError otherwise."""
+    values = np.asarray(probabilities, dtype=np.float64)
+    if values.shape != (len(labels),):
+        raise ValueError(f"{values.shape} probabilities for {len(labels)} labels")
+    if not np.isfinite(values).all():
+        raise ValueError(f"probabilities {values.tolist()} are not finite")
+    message = EmotionState(intensity=float(intensity), source=source, blend=float(blend))
+    message.header = Header(stamp=to_time(stamp_ns), frame_id=frame_id)
+    message.labels = list(labels)
+    message.probabilities = values.tolist()
+    message.dominant = labels[int(values.argmax())] if len(values) else ""
+    return message

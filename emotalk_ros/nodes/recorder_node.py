@@ -1,0 +1,125 @@
+"""The recorder node: topics into a rosbag2 (mcap), for installations without `ros2 bag`.
+
+The bag appears under its name only when it is complete; until then it grows in a hidden folder beside it. Messages
+are written as they came (serialized), with their definitions and type hashes, so that `ros2 bag info` and `play`
+understand them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+from emotalk_ros.nodes.bag_writer import BagWriter
+from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
+from emotalk_ros.nodes.parameters import Row, Table
+from emotalk_ros.nodes.runtime import NodeError, Throttled, run_program
+
+PARAMETERS = (
+    Row("output", "recording", "folder of the bag to write", live=False),
+    Row(
+        "topics",
+        ["audio", "blendshapes", "emotion"],
+        "topics to record, relative to the namespace or absolute",
+        live=False,
+    ),
+    Row("storage", "mcap", "file format of the bag", choices=("mcap", "sqlite3"), live=False),
+    Row("overwrite", False, "replace a bag of that name", live=False),
+)
+"""Parameters of the recorder node."""
+
+DEPTH = 2000
+"""Messages a topic may be behind while the disk is slow."""
+
+
+class RecorderNode(Node):
+    """Subscribes to each topic as soon as its type is known, with the reliability that its publishers offer.
+
+    Raises NodeError when the bag exists already or its folder can't be written.
+    """
+
+    def __init__(self, **options: object) -> None:
+        super().__init__("recorder", **options)
+        self._table = Table(self, PARAMETERS, active=lambda: True)
+        for problem in self._table.problems:
+            self.get_logger().error(f"parameter {problem}")
+        try:
+            self._bag = BagWriter(self._table["output"], self._table["storage"], self._table["overwrite"])
+        except OSError as error:
+            raise NodeError(str(error)) from error
+        self._waiting = [self.resolve_topic_name(topic) for topic in self._table["topics"]]
+        self._warn = Throttled(self.get_logger().warning, period=10.0)
+        self._search = self.create_timer(0.05, self._subscribe_known)
+        self._diagnostics = DiagnosticPublisher(self, self._report, str(self._bag.output))
+        self.get_logger().info(f"recording {', '.join(self._waiting)} to {self._bag.output}")
+
+    def _subscribe_known(self) -> None:
+        for topic in list(self._waiting):
+            publishers = self.get_publishers_info_by_topic(topic)
+            if not publishers:
+                continue
+            types = sorted({info.topic_type for info in publishers})
+            if len(types) > 1:
+                self._warn(topic, f"{topic} has several types ({', '.join(types)}); recording {types[0]}")
+            try:
+                self._subscribe(topic, types[0], publishers)
+            except (LookupError, ImportError, AttributeError) as error:
+                self._warn(f"type {topic}", f"{topic} can't be recorded: {error}")
+                continue
+            self._waiting.remove(topic)
+        if not self._waiting:
+            self._search.cancel()
+
+    def _subscribe(self, topic: str, type_name: str, publishers: Sequence[TopicEndpointInfo]) -> None:
+        package, _, name = type_name.split("/")
+        kind = getattr(import_module(f"{package}.msg"), name)
+        self._bag.add_topic(topic, type_name, [info.qos_profile for info in publishers])
+        self.create_subscription(kind, topic, self._writer(topic), _matching(publishers), raw=True)
+
+    def _writer(self, topic: str) -> Callable[[Any], None]:
+        def write(data: bytes) -> None:
+            try:
+                self._bag.write(topic, self.get_clock().now().nanoseconds, data)
+            except OSError as error:
+                raise NodeError(f"the bag {self._bag.output} can't be written: {error}") from error
+
+        return write
+
+    def _report(self) -> Report:
+        report = Report()
+        if self._waiting:
+            report.warn(f"nobody publishes {', '.join(self._waiting)}")
+        report.show({"output": self._bag.output, **self._bag.counts})
+        return report
+
+    def close(self) -> None:
+        """Finish the bag."""
+        try:
+            self._bag.close()
+        except OSError as error:
+            raise NodeError(f"the bag {self._bag.output} could not be finished: {error}") from error
+        counts = ", ".join(f"{topic} {count}" for topic, count in sorted(self._bag.counts.items()))
+        print(f"recorded {self._bag.output}: {counts or 'no message'}", file=sys.stderr)
+
+
+def _matching(publishers: Sequence[TopicEndpointInfo]) -> QoSProfile:
+    """The strictest profile that all of `publishers` satisfy."""
+    offers = [info.qos_profile for info in publishers]
+    reliable = bool(offers) and all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers)
+    latched = bool(offers) and all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
+    return QoSProfile(
+        depth=DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of the program `recorder_node`."""
+    run_program("recorder_node", __doc__ or "", PARAMETERS, RecorderNode, args)

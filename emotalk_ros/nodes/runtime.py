@@ -1,0 +1,114 @@
+"""What every node program needs: starting, ending cleanly on Ctrl-C, warnings that do not flood the log."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.signals import uninstall_signal_handlers
+
+from emotalk_ros.nodes.parameters import Row
+
+
+class NodeError(RuntimeError):
+    """The node cannot do its work; the message names the value and the remedy. Ends the program with status 1."""
+
+
+def run_program(
+    program: str, about: str, rows: Sequence[Row], make: Callable[[], Node], args: Sequence[str] | None = None
+) -> NoReturn:
+    """The whole of a node program: `--help`, or the node until its end; exits with its status."""
+    words = sys.argv[1:] if args is None else list(args)
+    sys.exit(0 if asked_for_help(words, program, about, rows) else run_node(make, args))
+
+
+def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+    """Run one node until Ctrl-C, SIGTERM, or its own end (a `NodeError`, or its `finished` attribute turns true).
+
+    The node's `close()`, where it has one, is called before its publishers go. Returns the exit status.
+    """
+    rclpy.init(args=list(args) if args is not None else None)
+    node: Node | None = None
+    status = 0
+    try:
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while rclpy.ok() and not getattr(node, "finished", False):
+            executor.spin_once(timeout_sec=0.1)
+        status = int(getattr(node, "exit_status", 0))
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except NodeError as error:
+        status = 1
+        _fatal(node, str(error))
+    finally:
+        _let_nothing_interrupt()
+        if node is not None:
+            try:
+                getattr(node, "close", lambda: None)()
+            except NodeError as error:
+                status = 1
+                _fatal(node, str(error))
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return status
+
+
+def _let_nothing_interrupt() -> None:
+    """A terminal and `ros2 launch` both send SIGINT: the second one must not cut the tidying short."""
+    uninstall_signal_handlers()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _fatal(node: Node | None, text: str) -> None:
+    logger = node.get_logger() if node is not None else get_logger("emotalk_ros")
+    logger.fatal(text)
+
+
+class Throttled:
+    """Warnings of many kinds through one logger: each kind at most once a `period` seconds, with a count of the rest.
+
+    Args:
+        warn: takes the text, for instance `node.get_logger().warning`.
+        period: seconds.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, warn: Callable[[str], object], period: float = 5.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._warn = warn
+        self._period = period
+        self._clock = clock
+        self._last: dict[str, float] = {}
+        self._held: dict[str, int] = {}
+
+    def __call__(self, kind: str, text: str) -> None:
+        """Say `text` unless something of the same `kind` was said a moment ago."""
+        now = self._clock()
+        if kind in self._last and now - self._last[kind] < self._period:
+            self._held[kind] = self._held.get(kind, 0) + 1
+            return
+        held = self._held.pop(kind, 0)
+        self._last[kind] = now
+        self._warn(f"{text} ({held} more like this in the last {self._period:g} s)" if held else text)
+
+
+def asked_for_help(words: Sequence[str], program: str, about: str, rows: Sequence[Row]) -> bool:
+    """Whether `--help` or `-h` is among `words`; if so, prints what the node is for and its parameters."""
+    if not {"-h", "--help"} & set(words):
+        return False
+    print(
+        f"usage: {program} [--ros-args -p NAME:=VALUE ... --params-file FILE -r FROM:=TO ...]\n\n{about}\n\nparameters:"
+    )
+    for row in rows:
+        print(f"  {row.name} (default {row.default!r})\n      {row.description}; {row.constraints()}")
+    return True
