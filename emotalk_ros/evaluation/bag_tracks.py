@@ -93,7 +93,7 @@ def read_audio(bag: Bag, topic: BagTopic, fallback: AudioFormat | None = None) -
         form = _info(bag)
     for message in bag.messages({topic.name}):
         try:
-            chunk = _chunk(topic, bag.decoder.decode(topic, message), message.log_ns, form)
+            chunk = _chunk(topic, bag.decoder.decode(topic, message), message.log_ns, form or AudioFormat())
         except types.MessageError as error:
             track.skipped[str(error)] = track.skipped.get(str(error), 0) + 1
             continue
@@ -125,52 +125,37 @@ def _info(bag: Bag) -> AudioFormat:
     return AudioFormat()
 
 
-def _chunk(topic: BagTopic, message: Any, log_ns: int, form: AudioFormat | None) -> PcmChunk:
+def _chunk(topic: BagTopic, message: Any, log_ns: int, form: AudioFormat) -> PcmChunk:
+    """The chunk in a message. Without a stamp it is placed by the time at which it came in."""
     if topic.msgtype == types.AUDIO_CHUNK:
-        return PcmChunk(
-            message.data.tobytes(),
-            str(message.encoding),
-            int(message.channels),
-            int(message.sample_rate),
-            types.time_ns(message.header.stamp),
-        )
+        stamp, encoding = types.time_ns(message.header.stamp), str(message.encoding)
+        form = AudioFormat(encoding, int(message.channels), int(message.sample_rate))
+        return PcmChunk(message.data.tobytes(), form.encoding, form.channels, form.sample_rate, stamp, log_ns)
     if topic.msgtype == types.AUDIO_STAMPED:
-        return _mgonzs13(message.audio, types.time_ns(message.header.stamp))
+        return _mgonzs13(message.audio, types.time_ns(message.header.stamp), log_ns)
     if topic.msgtype == types.RAW_AUDIO:
-        channels, rate = int(message.number_of_channels), int(message.sample_rate)
-        return PcmChunk(message.data.tobytes(), str(message.format), channels, rate, types.time_ns(message.timestamp))
-    return _ros_drivers(message, log_ns, form or AudioFormat())
-
-
-def _ros_drivers(message: Any, log_ns: int, form: AudioFormat) -> PcmChunk:
+        stamp, encoding = types.time_ns(message.timestamp), str(message.format)
+        form = AudioFormat(encoding, int(message.number_of_channels), int(message.sample_rate))
+        return PcmChunk(message.data.tobytes(), form.encoding, form.channels, form.sample_rate, stamp, log_ns)
     stamped = hasattr(message, "header")
     payload = message.audio if stamped else message
     if not hasattr(payload, "data"):
         raise types.MessageError("AudioData without a data field: mgonzs13's audio is read from AudioStamped")
     data = payload.data.tobytes()
-    if data.startswith(b"ID3") or (data[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2") and len(data) % 2):
+    if data.startswith(b"ID3") or data[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"):
         raise types.MessageError("MP3 data; record with format:=wave")
-    if stamped:
-        stamp = types.time_ns(message.header.stamp)
-    else:  # only the time at which the last sample had come in is known
-        rate = max(form.sample_rate, 1) * max(form.channels, 1) * _width(form.encoding)
-        stamp = log_ns - round(len(data) / rate * 1e9)
-    return PcmChunk(data, form.encoding, form.channels, form.sample_rate, stamp)
+    stamp = types.time_ns(message.header.stamp) if stamped else 0
+    return PcmChunk(data, form.encoding, form.channels, form.sample_rate, stamp, log_ns)
 
 
-def _width(encoding: str) -> int:
-    digits = "".join(filter(str.isdigit, encoding))
-    return max(int(digits or 16) // 8, 1)
-
-
-def _mgonzs13(audio: Any, stamp_ns: int) -> PcmChunk:
+def _mgonzs13(audio: Any, stamp_ns: int, log_ns: int) -> PcmChunk:
     info = audio.info
     if int(info.format) not in _FORMATS:
         known = ", ".join(map(str, _FORMATS))
         raise types.MessageError(f"PortAudio format {info.format}; understood are {known}")
     name, encoding, dtype = _FORMATS[int(info.format)]
     samples = np.asarray(getattr(audio.audio_data, name)).astype(dtype)
-    return PcmChunk(samples.tobytes(), encoding, int(info.channels), int(info.rate), stamp_ns)
+    return PcmChunk(samples.tobytes(), encoding, int(info.channels), int(info.rate), stamp_ns, log_ns)
 
 
 def read_coefficients(bag: Bag, topic: BagTopic) -> CoefficientTrack:

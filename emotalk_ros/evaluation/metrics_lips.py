@@ -56,9 +56,11 @@ def correlation(prediction: ArrayLike, reference: ArrayLike) -> float:
         raise ValueError(f"prediction has {len(a)} frames, reference {len(b)}")
     if len(a) < 2:
         return math.nan
+    # A constant that went through float32 arithmetic is constant still: noise in its last digits correlates with nothing.
+    moving = all(float(np.ptp(s)) > 1e-5 * max(1.0, float(np.abs(s).max())) for s in (a, b))
     a, b = a - a.mean(), b - b.mean()
     scale = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / scale if scale > 1e-12 else math.nan
+    return float(a @ b) / scale if moving and scale > 1e-12 else math.nan
 
 
 def best_lag(prediction: ArrayLike, reference: ArrayLike, fps: float, max_lag: float = 0.3) -> Lag:

@@ -153,6 +153,7 @@ def image(data_uri: str, alternative: str) -> str:
     return f'<img class="media" src="{data_uri}" alt="{escape(alternative)}">'
 
 
-def video(data_uri: str, label: str) -> str:
-    """A film with sound given as data URI, shown with controls."""
-    return f'<video class="media" src="{data_uri}" controls loop playsinline aria-label="{escape(label)}"></video>'
+def video(data_uri: str, label: str, poster: str = "") -> str:
+    """A film with sound given as data URI, shown with controls; `poster` is the picture before it plays."""
+    attributes = f'src="{data_uri}" poster="{poster}" aria-label="{escape(label)}"'
+    return f'<video class="media" controls loop playsinline {attributes}></video>'

@@ -1,0 +1,263 @@
+"""Replay of a bag, deterministic mode: the engine fed by recorded stamps, as fast as the machine can.
+
+The same bag, model, settings and seed give the same frames, findings and JSON, byte for byte. The live mode, through
+a running node, is in `emotalk_ros.nodes.replay_live`; both end in a `Replay`, which `replay_report` judges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotalk_ros.audio import AudioFormatError, AudioIntake, Segment
+from emotalk_ros.evaluation import bag_messages as types
+from emotalk_ros.evaluation.bag_tracks import (
+    AudioFormat,
+    AudioTrack,
+    CoefficientTrack,
+    EmotionTrack,
+    find_audio,
+    find_coefficients,
+    read_audio,
+    read_coefficients,
+    read_emotions,
+)
+from emotalk_ros.evaluation.bags import Bag, Result
+
+SAMPLE_RATE = 16_000
+SECOND = 1_000_000_000
+
+
+class EngineLike(Protocol):
+    """What replay asks of an engine (`emotalk_ros.streaming.Engine`)."""
+
+    def feed(self, samples: NDArray[np.float32], stamp_ns: int | None = None) -> list[Any]:
+        """Frames that these samples complete."""
+
+    def flush(self) -> list[Any]:
+        """Frames at the end of the stream."""
+
+    def reset(self) -> None:
+        """Forget the stream."""
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Which topics to use; None: found by type and name. `audio_format` for messages that carry bytes only."""
+
+    audio: str | None = None
+    reference: str | None = None
+    recorded: str | None = None
+    audio_format: AudioFormat | None = None
+
+
+@dataclass
+class Frames:
+    """Frames of a replay in order: stamps and the log times at which their audio was complete (T,) in ns.
+
+    coefficients (T, 52), activity (T,), emotion (T, L) with `labels`, sequence (T,) counting from 0 in each stream.
+    """
+
+    stamp_ns: NDArray[np.int64]
+    log_ns: NDArray[np.int64]
+    coefficients: NDArray[np.float32]
+    activity: NDArray[np.float32]
+    emotion: NDArray[np.float32]
+    sequence: NDArray[np.int64]
+    labels: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.stamp_ns)
+
+    def track(self, topic: str) -> CoefficientTrack:
+        """The same as a track of a topic."""
+        return CoefficientTrack(topic, self.stamp_ns, self.log_ns, self.coefficients, self.sequence, self.activity)
+
+
+@dataclass
+class Heard:
+    """The audio as the engine saw it: each time line's first stamp and samples, and what the intake counted."""
+
+    lines: list[tuple[int, NDArray[np.float32]]]
+    statistics: dict[str, int]
+    warnings: list[str]
+
+    @property
+    def seconds(self) -> float:
+        """Length of all lines together."""
+        return sum(len(samples) for _, samples in self.lines) / SAMPLE_RATE
+
+    def longest(self) -> tuple[int, NDArray[np.float32]]:
+        """First stamp and samples of the longest line."""
+        return max(self.lines, key=lambda line: len(line[1]), default=(0, np.zeros(0, np.float32)))
+
+
+@dataclass
+class Replay:
+    """Everything one replay found, before it is judged."""
+
+    frames: Frames
+    heard: Heard
+    audio: AudioTrack
+    recorded: CoefficientTrack | None
+    reference: CoefficientTrack | None
+    recorded_emotion: EmotionTrack | None
+    fps: float
+    mode: str = "deterministic"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def read_tracks(
+    bag: Bag, topics: Topics
+) -> tuple[AudioTrack, CoefficientTrack | None, CoefficientTrack | None, EmotionTrack | None]:
+    """Audio, recorded frames, reference frames and recorded emotion of a bag; None for what it does not hold.
+
+    Raises:
+        BagError: no audio that can be used, or a topic that was asked for by name is missing.
+    """
+    audio = read_audio(bag, find_audio(bag, topics.audio), topics.audio_format)
+    recorded_topic = find_coefficients(bag, topics.recorded, reference=False)
+    reference_topic = find_coefficients(bag, topics.reference, reference=True)
+    recorded = read_coefficients(bag, recorded_topic) if recorded_topic else None
+    reference = read_coefficients(bag, reference_topic) if reference_topic else None
+    emotions = [track for topic in bag.of_type(types.EMOTION) if (track := read_emotions(bag, topic))]
+    return audio, recorded, reference, emotions[0] if emotions else None
+
+
+def segments(track: AudioTrack, intake: AudioIntake, problems: list[str]) -> Iterator[tuple[int, Segment]]:
+    """(log time, segment) of a track through the intake; chunks of a broken format end up in `problems`, counted."""
+    bad: dict[str, int] = {}
+    for chunk, log_ns in zip(track.chunks, track.log_ns, strict=True):
+        try:
+            ready = intake.push(chunk)
+        except AudioFormatError as error:
+            bad[str(error)] = bad.get(str(error), 0) + 1
+            continue
+        for segment in ready:
+            yield log_ns, segment
+    for segment in intake.flush():
+        yield track.log_ns[-1], segment
+    problems += [f"{track.topic}: {count} chunks left out: {why}" for why, count in bad.items()]
+
+
+def run_engine(
+    track: AudioTrack, engine: EngineLike, intake: AudioIntake, progress: Callable[[float], None] | None = None
+) -> tuple[Frames, Heard, list[str]]:
+    """Feed every chunk of `track`; returns the frames, the audio as heard, and problems in words.
+
+    Args:
+        progress: called with the share done, 0 to 1.
+    """
+    problems: list[str] = []
+    rows: list[tuple[Any, int, int]] = []
+    lines: list[tuple[int, list[NDArray[np.float32]]]] = []
+    stream, log_ns = 0, 0
+    first_ns, last_ns = track.log_ns[0], max(track.log_ns)
+    for log_ns, segment in segments(track, intake, problems):
+        if segment.reset:
+            rows += [(frame, log_ns, stream) for frame in engine.flush()]
+            engine.reset()
+            stream += 1
+        if segment.reset or not lines:
+            lines.append((segment.stamp_ns, []))
+        lines[-1][1].append(segment.samples)
+        rows += [(frame, log_ns, stream) for frame in engine.feed(segment.samples, segment.stamp_ns)]
+        if progress is not None:
+            progress((log_ns - first_ns) / max(last_ns - first_ns, 1))
+    rows += [(frame, log_ns, stream) for frame in engine.flush()]
+    if progress is not None:
+        progress(1.0)
+    heard = Heard(
+        [(stamp, np.concatenate(parts) if parts else np.zeros(0, np.float32)) for stamp, parts in lines],
+        intake.statistics.as_dict(),
+        intake.take_warnings(),
+    )
+    return _collect(rows), heard, problems
+
+
+def _collect(rows: list[tuple[Any, int, int]]) -> Frames:
+    count = len(rows)
+    emotion = [np.asarray(frame.emotion, np.float32).reshape(-1) for frame, _, _ in rows]
+    return Frames(
+        stamp_ns=np.array([frame.stamp_ns for frame, _, _ in rows], np.int64),
+        log_ns=np.array([log_ns for _, log_ns, _ in rows], np.int64),
+        coefficients=np.stack([frame.coefficients for frame, _, _ in rows]).astype(np.float32)
+        if count
+        else np.zeros((0, 52), np.float32),
+        activity=np.array([frame.activity for frame, _, _ in rows], np.float32),
+        emotion=np.stack(emotion) if count else np.zeros((0, 0), np.float32),
+        sequence=np.array([frame.index for frame, _, _ in rows], np.int64),
+    )
+
+
+def replay(
+    bag: Bag,
+    engine: EngineLike,
+    *,
+    fps: float,
+    labels: tuple[str, ...] = (),
+    topics: Topics | None = None,
+    settings: dict[str, Any] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Replay:
+    """Deterministic replay of `bag` through `engine`. Problems are added to `bag.problems`.
+
+    Raises:
+        BagError: see `read_tracks`.
+    """
+    audio, recorded, reference, emotion = read_tracks(bag, topics or Topics())
+    frames, heard, problems = run_engine(audio, engine, AudioIntake(), progress)
+    frames.labels = labels
+    bag.problems += [problem for problem in problems if problem not in bag.problems]
+    return Replay(frames, heard, audio, recorded, reference, emotion, fps, settings=settings or {})
+
+
+def bag_digest(bag: Bag, topics: Iterable[str]) -> str:
+    """SHA-256 (16 hex digits) over the messages of `topics`: the same recording under any name, storage or path."""
+    digest = hashlib.sha256()
+    for name in sorted(set(topics)):
+        digest.update(name.encode())
+        for message in bag.messages({name}):
+            digest.update(message.log_ns.to_bytes(8, "little", signed=True))
+            digest.update(hashlib.sha256(message.data).digest())
+    return digest.hexdigest()[:16]
+
+
+def results(replayed: Replay, prefix: str = "/replay") -> Iterator[Result]:
+    """The replayed frames as messages to merge into a bag: `<prefix>/blendshapes` and `<prefix>/emotion`.
+
+    Stamps are those of the audio; the log time is when the audio that completes a frame had been recorded, so that all
+    topics share one clock.
+    """
+    store = types.home_store()
+    frames = replayed.frames
+    for k in range(len(frames)):
+        stamp, log_ns = int(frames.stamp_ns[k]), int(frames.log_ns[k])
+        message = store.types[types.BLENDSHAPES](
+            header=types.make_header(store, stamp),
+            sequence=int(frames.sequence[k]),
+            speech_activity=float(frames.activity[k]),
+            coefficients=frames.coefficients[k].astype(np.float32),
+        )
+        yield Result(f"{prefix}/blendshapes", types.BLENDSHAPES, log_ns, message)
+        if frames.labels and len(frames.labels) == frames.emotion.shape[1]:
+            yield Result(f"{prefix}/emotion", types.EMOTION, log_ns, _emotion_message(frames, k, stamp))
+
+
+def _emotion_message(frames: Frames, k: int, stamp_ns: int) -> Any:
+    store = types.home_store()
+    probabilities = frames.emotion[k].astype(np.float32)
+    return store.types[types.EMOTION](
+        header=types.make_header(store, stamp_ns),
+        labels=list(frames.labels),
+        probabilities=probabilities,
+        dominant=frames.labels[int(probabilities.argmax())],
+        intensity=1.0,
+        blend=0.0,
+        source=0,
+    )
