@@ -353,3 +353,8 @@ def _stride(config: Wav2Vec2Config) -> int:
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def presets() -> tuple[str, ...]:
+    """Names that `EmoTalkConfig.preset` knows."""
+    return tuple(_PRESETS)

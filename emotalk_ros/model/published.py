@@ -146,18 +146,19 @@ def check_fit(expected: Mapping[str, Any], found: Mapping[str, Tensor], name: An
         if key in found and tuple(found[key].shape) != tuple(expected[key].shape)
     ]
     problems = []
-    for title, items in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
+    for title, items, most in (("missing", missing, 20), ("unexpected", unexpected, 20), ("other shapes", shapes, 6)):
         if items:
-            problems.append(f"{len(items)} {title}: {_listed(items)}")
+            problems.append(f"{len(items)} {title}: {_listed(items, most)}")
     if problems:
-        raise CheckpointError("the checkpoint does not fit the configuration; " + "; ".join(problems))
+        raise CheckpointError("the checkpoint does not fit the configuration\n  " + "\n  ".join(problems))
 
 
 def read_config(path: Path) -> EmoTalkConfig:
     """An `EmoTalkConfig` from our config.json, or from a description of a network of the published form.
 
-    The second has the keys `config` (wav2vec2 sizes of both encoders, or `content_config` and `emotion_config`), `map_dims`
-    (`cont`, `emo`, `emo2`), `feature_dim`, `period`, `decoder` (`nhead`, `ff`, `layers`, `activation`).
+    The second has the keys `config` (wav2vec2 sizes of both encoders; `content_config` and `emotion_config` where they
+    differ), `map_dims` (`cont`, `emo`, `emo2`), `feature_dim`, `period`, `decoder` (`nhead`, `ff`, `layers`,
+    `activation`).
     """
     data = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(data, dict):
@@ -183,8 +184,8 @@ def config_from_description(data: Mapping[str, Any]) -> EmoTalkConfig:
     styles = width - int(maps["cont"]) - int(maps["emo2"])
     if int(maps["emo"]) != width or styles <= 0 or styles % 2:
         raise CheckpointError(
-            f"feature_dim {width} must equal map_dims.emo {maps['emo']} and be cont {maps['cont']} + emo2 {maps['emo2']} "
-            "+ two equal parts for level and person"
+            f"feature_dim {width} must equal map_dims.emo {maps['emo']}, and be cont {maps['cont']} + "
+            f"emo2 {maps['emo2']} + two equal parts for level and person"
         )
     labels = data.get("emotion_labels")
     if labels is None:

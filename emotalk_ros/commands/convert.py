@@ -1,0 +1,64 @@
+"""`emotalk convert`: the published checkpoint to a model folder and back; wav2vec2 folders to a fresh model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("convert")(convert)
+
+
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SRC",
+            help="EmoTalk.pth (or .pt, .safetensors); with --to-published a model folder; or a wav2vec2 folder.",
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Model folder to write; with --to-published a file.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Sizes other than the paper's: our config.json, or one with config, map_dims, decoder."),
+    ] = None,
+    to_published: Annotated[
+        bool, typer.Option("--to-published", help="The way back: SRC is a model folder, OUT a .pth or .safetensors.")
+    ] = False,
+    emotion_encoder: Annotated[
+        Path | None,
+        typer.Option(help="With a wav2vec2 folder as SRC: another wav2vec2 folder for the emotion encoder."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
+) -> None:
+    """Bring the published EmoTalk.pth into this project's form, bit for bit, and back.
+
+    Nothing in the file is executed. Every key must be known: what is missing or unexpected is listed. Download
+    EmoTalk.pth yourself; its licence (CC BY-NC) is its authors'. A Hugging Face wav2vec2 folder as SRC makes a model
+    with fresh heads whose encoders start from it.
+    """
+    from rich.console import Console
+
+    from emotalk_ros.model import conversion
+
+    console = Console()
+    try:
+        with console.status(f"converting {source}"):
+            if to_published:
+                notes = conversion.convert_to_published(source, out, overwrite)
+            elif source.is_dir():
+                notes = []
+                conversion.convert_wav2vec2(source, out, emotion_encoder, config, overwrite)
+            else:
+                notes = []
+                conversion.convert_published(source, out, config, overwrite)
+    except (OSError, ValueError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        raise typer.Exit(1) from error
+    for note in notes:
+        console.print(f"[yellow]note:[/yellow] {note}", highlight=False)
+    console.print(f"wrote {out}", highlight=False)

@@ -1,0 +1,131 @@
+"""What a model costs: resident memory and time by clip length, and time of one hop of a stream."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from emotalk_ros.model.timing import SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class ClipCost:
+    """One clip in a process of its own.
+
+    Attributes:
+        seconds: length of the clip.
+        frames: coefficient frames it gave.
+        load_gib: resident memory once the model stood, GiB.
+        peak_gib: largest resident memory up to the end of the pass, GiB.
+        pass_seconds: wall time of the pass.
+    """
+
+    seconds: float
+    frames: int
+    load_gib: float
+    peak_gib: float
+    pass_seconds: float
+
+
+@dataclass(frozen=True)
+class HopCost:
+    """One window through the model again and again.
+
+    Attributes:
+        window: seconds of audio per pass.
+        median_ms, p99_ms: wall time of a pass.
+        parameters: of the model.
+    """
+
+    window: float
+    median_ms: float
+    p99_ms: float
+    parameters: int
+
+
+def clip_cost(model: str, seconds: float, threads: int = 1, dtype: str = "float32") -> ClipCost:
+    """Run one clip of noise through `model` (a folder or the name of a preset, then with random weights).
+
+    In a process of its own, because a process's peak memory never falls. Raises RuntimeError if that process failed.
+    """
+    command = [sys.executable, "-m", __name__, model, str(seconds), str(threads), dtype]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{seconds:g} s of audio through {model} failed: {done.stderr.strip()[-800:]}")
+    return ClipCost(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def hop_cost(model: str, window: float = 2.0, repeats: int = 100, threads: int = 1, dtype: str = "float32") -> HopCost:
+    """Time `analyse` on a window of `window` seconds: what a hop of a stream costs without a cache."""
+    import torch
+
+    torch.set_num_threads(threads)
+    network = _model(model, dtype)
+    audio = _noise(window)
+    times = []
+    for _ in range(repeats + 3):
+        begun = time.perf_counter()
+        network.analyse(audio)
+        times.append((time.perf_counter() - begun) * 1e3)
+    times = sorted(times[3:])
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return HopCost(window, statistics.median(times), times[min(len(times) - 1, int(0.99 * len(times)))], parameters)
+
+
+def _model(name: str, dtype: str):  # type: ignore[no-untyped-def]
+    import torch
+
+    from emotalk_ros.model import EmoTalk, EmoTalkConfig, load_model
+    from emotalk_ros.model.config import presets
+
+    kind = getattr(torch, dtype)
+    if name in presets() and not Path(name).exists():
+        torch.manual_seed(0)
+        return EmoTalk(EmoTalkConfig.preset(name)).to(kind).eval()
+    return load_model(name, dtype=kind)
+
+
+def _noise(seconds: float) -> np.ndarray:
+    samples = round(seconds * SAMPLE_RATE)
+    return (0.1 * np.random.default_rng(0).standard_normal(samples)).astype(np.float32)
+
+
+def _resident_gib(name: str) -> float:
+    """`VmRSS` or `VmHWM` (the peak) of this process; elsewhere than on Linux the peak for both."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) / 2**20
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The measuring process of `clip_cost`: prints one JSON object."""
+    import torch
+
+    model, seconds, threads, dtype = arguments[0], float(arguments[1]), int(arguments[2]), arguments[3]
+    torch.set_num_threads(threads)
+    network = _model(model, dtype)
+    audio = _noise(seconds)
+    loaded = _resident_gib("VmRSS")
+    begun = time.perf_counter()
+    frames = len(network.predict(audio))
+    took = time.perf_counter() - begun
+    cost = ClipCost(seconds, frames, loaded, _resident_gib("VmHWM"), took)
+    print(json.dumps(cost.__dict__))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
