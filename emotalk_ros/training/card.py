@@ -1,0 +1,168 @@
+"""The model card: a README beside the weights that says what it is, what it learned from and what was measured."""
+
+from __future__ import annotations
+
+import platform
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import accelerate
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+import emotalk_ros
+from emotalk_ros.training.checkpoints import Progress
+from emotalk_ros.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from emotalk_ros.training.trainer import Data
+
+_MEANING = {
+    "loss": "weighted sum of the terms",
+    "self": "self-reconstruction, mean squared error of the coefficients",
+    "cross": "cross-reconstruction (one voice's content with another recording's emotion)",
+    "velocity": "mean squared error of first differences",
+    "classification": "cross-entropy of the emotion logits",
+    "lip_gap": "weighted squared error of the inner-lip gap",
+    "lip_gap_r": "correlation of the inner-lip gap with the labels', mean over windows",
+    "closed_gap_mm": "gap left where the labels close the lips, mm",
+    "lve_mm": "LVE: largest lip vertex error, mean over frames, mm (un-squared, the package's face)",
+    "lve_mm_still": "LVE of a motionless mean face",
+    "eve_mm": "EVE: the same over eyes and forehead, mm",
+    "eve_mm_still": "EVE of a motionless mean face",
+    "emotion_recall": "unweighted recall of the emotion labels",
+    "emotion_chance": "chance level of that",
+}
+
+
+def write_card(
+    folder: Path,
+    recipe: Recipe,
+    data: Data,
+    model: PreTrainedModel,
+    progress: Progress,
+    prototypes: dict[str, int],
+    rate: float,
+) -> None:
+    """Writes `folder/README.md` from what the run knows; nothing in it is typed in by hand."""
+    parts = [
+        _header(recipe),
+        _summary(recipe, model),
+        _data_section(data),
+        _training_section(recipe, data, progress, rate),
+        _measured_section(progress),
+        _prototype_section(prototypes),
+        "## Use\n\n```\nemotalk animate speech.wav --model FOLDER\n```\n",
+    ]
+    (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _header(recipe: Recipe) -> str:
+    return (
+        f"---\nlibrary_name: emotalk_ros\ntags: [speech, facial-animation, blendshapes, arkit]\n---\n# {recipe.name}\n"
+    )
+
+
+def _summary(recipe: Recipe, model: PreTrainedModel) -> str:
+    config = model.config
+    parameters = sum(p.numel() for p in model.parameters())
+    lines = [
+        recipe.description.strip(),
+        "",
+        f"Speech (16 kHz mono) to 52 ARKit blendshape coefficients at {config.fps} fps; {recipe.model.architecture}, "
+        f"{parameters / 1e6:.2f} M parameters.",
+    ]
+    if getattr(config, "attention", "") == "causal":
+        lines.append(f"Causal: look-ahead {config.lookahead_samples / 16:.1f} ms, exactly.")
+    if getattr(config, "emotion_labels", None):
+        lines.append(f"Emotion labels: {', '.join(config.emotion_labels)}.")
+    return "\n".join(lines) + "\n"
+
+
+def _data_section(data: Data) -> str:
+    """Clips, speakers and hours of each source that was trained on, with its licence."""
+    clips: dict[str, int] = defaultdict(int)
+    hours: dict[str, float] = defaultdict(float)
+    actors: dict[str, set[int]] = defaultdict(set)
+    for index in data.indices["train"]:
+        record = data.store.records[index]
+        clips[record.source] += 1
+        hours[record.source] += record.duration / 3600
+        actors[record.source].add(record.actor)
+    known = {name: source for corpus in data.corpora for name, source in corpus.sources.items()}
+    rows = ["## Training data", "", "| source | licence | speakers | clips | hours |", "|---|---|---|---|---|"]
+    notes = []
+    for name in sorted(clips):
+        source = known.get(name)
+        licence = source.licence if source else "not stated"
+        rows.append(f"| {name or '(unnamed)'} | {licence} | {len(actors[name])} | {clips[name]} | {hours[name]:.2f} |")
+        if source and (source.attribution or source.url):
+            notes.append(f"- {name}: {' '.join(filter(None, (source.attribution, source.url)))}")
+    split = data.split
+    rows += [
+        "",
+        f"Actors are disjoint: {len(split.train)} trained on, {len(split.validation)} validated, {len(split.test)} "
+        "kept for tests (`splits.yaml` of the run).",
+    ]
+    return "\n".join([*rows, "", *notes]) + "\n"
+
+
+def _training_section(recipe: Recipe, data: Data, progress: Progress, rate: float) -> str:
+    optim, loss = recipe.optim, recipe.loss
+    weights = ", ".join(
+        f"{name} {getattr(loss, name):g}" for name in ("cross", "self", "velocity", "classification", "lip_gap")
+    )
+    window = "whole clips" if recipe.data.window is None else f"windows of {recipe.data.window:g} s"
+    epochs = progress.step * optim.batch_size / data.sampler.epoch_length
+    return "\n".join(
+        [
+            "## Training",
+            "",
+            f"- {progress.step} steps of {optim.batch_size} anchors ({epochs:.1f} epochs) on {window}; "
+            f"{progress.seconds / 60:.0f} min at {rate:.2f} steps/s on {_machine()}",
+            f"- loss weights: {weights}",
+            f"- {optim.name}, learning rate {optim.lr:g} ({optim.schedule}, warm-up {optim.warmup} steps), precision "
+            f"{optim.precision}, running mean of the weights {optim.ema:g}, seed {recipe.seed}",
+            f"- emotalk_ros {emotalk_ros.__version__}, torch {torch.__version__}, "
+            f"transformers {transformers.__version__}, accelerate {accelerate.__version__}",
+            "",
+            "The whole recipe:",
+            "",
+            "```yaml",
+            recipe.to_yaml().rstrip(),
+            "```",
+            "",
+        ]
+    )
+
+
+def _measured_section(progress: Progress) -> str:
+    if not progress.validation:
+        return "## Measured\n\nNothing: no actor was kept for validation.\n"
+    rows = [
+        "## Measured",
+        "",
+        f"On the validation actors, against labels of the same kind as the training's, at step {progress.best_step}:",
+        "",
+        "| measure | value |",
+        "|---|---|",
+    ]
+    rows += [f"| {_MEANING.get(name, name)} | {value:.4g} |" for name, value in progress.validation.items()]
+    return "\n".join(rows) + "\n"
+
+
+def _prototype_section(prototypes: dict[str, int]) -> str:
+    if not prototypes:
+        return "## Emotion prototypes\n\nNone stored: the training clips carry no emotion labels.\n"
+    listed = ", ".join(f"{name} {count}" for name, count in prototypes.items())
+    lacking = [name for name, count in prototypes.items() if count == 0]
+    note = f" No clip carried {', '.join(lacking)}: the mean of the others stands in." if lacking else ""
+    return f"## Emotion prototypes\n\nMean embeddings over training clips: {listed}.{note}\n"
+
+
+def _machine() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} thread(s) of a {platform.machine()} processor"

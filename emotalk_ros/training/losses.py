@@ -1,0 +1,176 @@
+"""The terms of the training loss, as sums over frames; whoever calls divides by how many there are in the whole step.
+
+Sums, not means: then a batch split over processes or accumulation parts gives exactly the gradient of the whole one.
+`L = l1 Lcross + l2 Lself + l3 Lvel + l4 Lcls` (EmoTalk, eq. 5 to 9), and switchable terms beyond the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from emotalk_ros.face.names import ARKIT_NAMES, COUNT, INDEX
+from emotalk_ros.model import EmoTalkOutput
+from emotalk_ros.model.timing import stretch, valid_mask
+from emotalk_ros.training.data import IGNORED, Batch
+from emotalk_ros.training.recipe import LossRecipe
+
+TERMS = ("self", "cross", "velocity", "classification", "lip_gap")
+"""Names of the terms, in the order of every vector of sums and counts."""
+
+
+LIP_OPENING_MM: dict[str, float] = {
+    "jawOpen": 28.92,
+    "jawForward": 1.1,
+    "mouthClose": -37.2,
+    "mouthFunnel": 10.83,
+    "mouthPucker": -1.29,
+    "mouthLowerDownLeft": 2.91,
+    "mouthLowerDownRight": 2.91,
+    "mouthUpperUpLeft": 3.5,
+    "mouthUpperUpRight": 3.5,
+    "mouthRollLower": -2.46,
+    "mouthRollUpper": 1.58,
+    "mouthShrugLower": -6.39,
+    "mouthShrugUpper": 4.56,
+    "mouthPressLeft": -1.09,
+    "mouthPressRight": -1.09,
+    "mouthDimpleLeft": -0.79,
+    "mouthDimpleRight": -0.79,
+    "noseSneerLeft": 3.16,
+    "noseSneerRight": 3.16,
+}
+"""Vertical distance that each coefficient at 1 adds between the inner lips, mm: mean of the three middle pairs of the
+iBUG landmarks (61/67, 62/66, 63/65), measured on ICT-FaceKit's shapes (Li et al. 2020)."""
+
+
+def region_weights(regions: Mapping[str, float]) -> Tensor:
+    """(52,) weights with mean 1; the longest prefix that fits a coefficient's name decides, 1 where none does."""
+    weights = np.ones(COUNT, np.float32)
+    for index, name in enumerate(ARKIT_NAMES):
+        fitting = [prefix for prefix in regions if name.startswith(prefix)]
+        if fitting:
+            weights[index] = regions[max(fitting, key=len)]
+    if weights.sum() <= 0:
+        raise ValueError("loss.regions leaves every coefficient with weight 0")
+    return torch.from_numpy(weights / weights.mean())
+
+
+def reconstruction(prediction: Tensor, target: Tensor, weights: Tensor, frames: Tensor) -> Tensor:
+    """Sum over valid frames of the weighted mean squared error over coefficients.
+
+    prediction, target (B, T, 52); weights (52,) or (B, 52); frames (B,) valid frames. Returns a scalar.
+    """
+    error = (prediction - target).square() * _rows(weights)
+    return (error.mean(-1) * valid_mask(frames, error.shape[1])).sum()
+
+
+def velocity(prediction: Tensor, target: Tensor, weights: Tensor, frames: Tensor) -> Tensor:
+    """Like `reconstruction`, of the first differences along time."""
+    return reconstruction(prediction.diff(dim=1), target.diff(dim=1), weights, frames - 1)
+
+
+def classification(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the cross-entropies of the windows that have a label. logits (B, L), labels (B,) with `IGNORED`."""
+    return functional.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
+
+
+class LipGap(nn.Module):
+    """Opening of the inner lips as a linear form of the coefficients; unit: what jawOpen 1 opens, 0: the rest face.
+
+    After `LIP_OPENING_MM`. Signed: closed lips that press count below 0, so pressing is learned too.
+    """
+
+    form: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        form = torch.zeros(COUNT)
+        for name, opening in LIP_OPENING_MM.items():
+            form[INDEX[name]] = opening / LIP_OPENING_MM["jawOpen"]
+        self.register_buffer("form", form, persistent=False)
+
+    def forward(self, coefficients: Tensor) -> Tensor:
+        """(..., 52) to (...)."""
+        return coefficients @ self.form
+
+    def loss(self, prediction: Tensor, target: Tensor, frames: Tensor, closed: float, scale: float) -> Tensor:
+        """Sum over valid frames of the squared error of the gap, closed lips weighing `1 + closed` times open ones."""
+        gap = self(target)
+        weight = 1.0 + closed * torch.exp(-gap.clamp(min=0.0) / scale)
+        error = (self(prediction) - gap).square() * weight
+        return (error * valid_mask(frames, gap.shape[1])).sum()
+
+
+class Objective(nn.Module):
+    """The network with its loss in one forward pass: what the optimiser steps on and what several processes wrap.
+
+    One pass, because data-parallel wrappers count forward passes: the encoders run once a window, the decoder once
+    more for each cross-driven target.
+    """
+
+    def __init__(self, model: nn.Module, recipe: LossRecipe) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.gap = LipGap()
+        self.weights: Tensor
+        self.register_buffer("weights", region_weights(recipe.regions), persistent=False)
+        lambdas = torch.tensor([float(getattr(recipe, name)) for name in TERMS])
+        self.lambdas: Tensor
+        self.register_buffer("lambdas", lambdas, persistent=False)
+
+    def forward(self, batch: Batch, counts: Tensor) -> tuple[Tensor, Tensor, EmoTalkOutput]:
+        """Loss and terms of a batch.
+
+        Args:
+            batch: see `Batch`.
+            counts: (5,) by how much the sum of each term is divided: `Batch.counts` of the whole step, in the order
+                of `TERMS`.
+
+        Returns:
+            the weighted loss (scalar), the terms (5,) without their weights and without gradient, the model's output.
+        """
+        output: EmoTalkOutput = self.model(
+            batch.audio, lengths=batch.samples, person=batch.person, level=batch.level, frames=batch.frames
+        )
+        assert output.coefficients is not None
+        made, wanted = output.coefficients.float(), batch.target
+        frames, known = batch.frames, batch.known * self.weights
+        zero = made.new_zeros(())
+        terms = {"self": reconstruction(made, wanted, known, frames), "cross": zero, "classification": zero}
+        if output.emotion_logits is not None and self.recipe.classification > 0:
+            terms["classification"] = classification(output.emotion_logits, batch.emotion)
+        if len(batch.content_of) and self.recipe.cross > 0 and output.content is not None:
+            crossed = self._cross(batch, output)
+            cross_frames, cross_known = batch.frames[batch.content_of], batch.cross_known * self.weights
+            terms["cross"] = reconstruction(crossed, batch.cross_target, cross_known, cross_frames)
+            # Velocity and lips are asked of every face that is made.
+            made, wanted = torch.cat([made, crossed]), torch.cat([wanted, batch.cross_target])
+            frames, known = torch.cat([frames, cross_frames]), torch.cat([known, cross_known])
+        terms["velocity"] = velocity(made, wanted, known, frames)
+        closed, scale = self.recipe.lip_gap_closed, self.recipe.lip_gap_scale
+        terms["lip_gap"] = self.gap.loss(made, wanted, frames, closed, scale)
+        vector = torch.stack([terms[name] for name in TERMS]) / counts.clamp(min=1.0)
+        return (vector * self.lambdas).sum(), vector.detach(), output
+
+    def _cross(self, batch: Batch, output: EmoTalkOutput) -> Tensor:
+        """Faces (P, T, 52) of one window's content with another's emotion, stretched to the content's frames."""
+        assert output.content is not None and output.emotion is not None
+        content = output.content[batch.content_of]
+        emotion = output.emotion[batch.emotion_of]
+        size = content.shape[1]
+        own, wanted = batch.frames[batch.emotion_of], batch.frames[batch.content_of]
+        if not torch.equal(own, wanted):
+            emotion = stretch(emotion, own, wanted, size)
+        crossed = self.model.decode(content, emotion, batch.cross_person, batch.cross_level)  # type: ignore[operator]
+        return crossed.float() * valid_mask(wanted, size)[..., None]
+
+
+def _rows(weights: Tensor) -> Tensor:
+    """(52,) or (B, 52) weights against (B, T, 52)."""
+    return weights if weights.dim() == 1 else weights[:, None, :]

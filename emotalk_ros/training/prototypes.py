@@ -1,0 +1,55 @@
+"""Emotion prototypes: the mean emotion embedding of each label over the training set, for choosing emotions by name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from emotalk_ros.model.timing import valid_mask
+from emotalk_ros.training.data import IGNORED, WindowMaker, collate
+
+_BATCH = 16
+
+
+@torch.no_grad()
+def store_prototypes(model: Any, maker: WindowMaker, per_label: int = 200) -> dict[str, int]:
+    """Computes them over at most `per_label` clips a label, spread evenly, and stores them in `model`.
+
+    Returns the clips used per label; {} (and nothing stored) for a network without emotion or data without labels. A
+    label that no clip carries gets the mean of the others, i.e. no emotion in particular: its count is 0.
+    """
+    if not hasattr(model, "set_prototypes"):
+        return {}
+    labels = list(model.config.emotion_labels)
+    by_label: dict[int, list[int]] = defaultdict(list)
+    for clip in maker.members:
+        label = maker.label(int(clip))
+        if label != IGNORED:
+            by_label[label].append(int(clip))
+    if not by_label:
+        return {}
+    training = model.training
+    model.eval()
+    means = {}
+    for label, clips in by_label.items():
+        chosen = [clips[i] for i in np.unique(np.linspace(0, len(clips) - 1, min(per_label, len(clips))).astype(int))]
+        by_label[label] = chosen
+        means[label] = _mean(model, maker, chosen)
+    model.train(training)
+    overall = torch.stack(list(means.values())).mean(0)
+    model.set_prototypes(torch.stack([means.get(k, overall) for k in range(len(labels))]))
+    return {name: len(by_label.get(k, [])) for k, name in enumerate(labels)}
+
+
+def _mean(model: Any, maker: WindowMaker, clips: list[int]) -> torch.Tensor:
+    """(E,) mean over the clips of the mean over their frames."""
+    total = torch.zeros((), device=model.device)
+    for start in range(0, len(clips), _BATCH):
+        batch = collate([[maker.cut(clip, 0)] for clip in clips[start : start + _BATCH]]).to(model.device)
+        output = model(batch.audio, lengths=batch.samples, person=batch.person, level=batch.level, frames=batch.frames)
+        valid = valid_mask(batch.frames, output.emotion.shape[1])[..., None]
+        total = total + ((output.emotion.float() * valid).sum(1) / batch.frames[:, None]).sum(0)
+    return total / len(clips)

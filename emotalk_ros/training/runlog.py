@@ -1,0 +1,125 @@
+"""What a run says while it runs: a line of JSON a log step, TensorBoard, a progress bar (or lines) on the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class RunLog:
+    """Log of one process; on all but the main one (`active` false) every call does nothing."""
+
+    def __init__(self, folder: Path, steps: int, start: int, active: bool, console: Console | None = None) -> None:
+        self.active = active
+        self.steps = steps
+        self._path = folder / "log.jsonl"
+        self._writer: Any = None
+        self._began, self._first = time.monotonic(), start
+        if not active:
+            return
+        self.console = console or Console(stderr=True)
+        _truncate(self._path, start)
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (kept open for the run)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+        except ImportError:
+            self.console.print("TensorBoard is not installed: losses go to log.jsonl only (pip install tensorboard)")
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=steps, completed=start, rate="")
+
+    def __enter__(self) -> RunLog:
+        if self.active:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.active:
+            self._bar.stop()
+            self._file.close()
+            if self._writer is not None:
+                self._writer.close()
+
+    def advance(self, step: int) -> None:
+        """`step` optimiser steps are done."""
+        if self.active:
+            self._bar.update(self._task, completed=step, rate=f"{self.rate(step):.2f} steps/s")
+
+    def rate(self, step: int) -> float:
+        """Steps per second since this run (or its resumption) began."""
+        return (step - self._first) / max(time.monotonic() - self._began, 1e-9)
+
+    def record(self, step: int, kind: str, values: dict[str, float]) -> None:
+        """One line: `kind` is "train" or "validation"; goes to the file, to TensorBoard and to the terminal."""
+        if not self.active:
+            return
+        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+        self._file.flush()
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{kind}/{name}", value, step)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if kind != "train":
+            self.console.print(f"[bold]{kind}[/bold] at step {step}: {shown}", highlight=False)
+        elif self.console.is_terminal:
+            self._bar.update(self._task, description=f"loss {values['loss']:.4f}")
+        else:
+            left = (self.steps - step) / max(self.rate(step), 1e-9)
+            self.console.print(
+                f"step {step}/{self.steps}  {shown}  {self.rate(step):.2f} steps/s  {_clock(left)} left",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def say(self, text: str) -> None:
+        """A line on the terminal."""
+        if self.active:
+            self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def read_log(folder: Path, kind: str = "train") -> list[dict[str, Any]]:
+    """The lines of one kind of a run's log, in order."""
+    path = folder / "log.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [row for row in (json.loads(line) for line in lines if line.endswith("}")) if row["kind"] == kind]
+
+
+def _truncate(path: Path, step: int) -> None:
+    """Forgets lines past `step`: a resumed run writes them again."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):
+            continue  # torn by a crash
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
