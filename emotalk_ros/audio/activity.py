@@ -2,8 +2,8 @@
 
 The energy of the speech band is compared with an adaptive noise floor (a low quantile of the last seconds), with
 hysteresis. Energy is what a rest pose needs: it has to tell a voice from a quiet room, a fan or a hum, at once and for
-nothing; it does not tell a voice from music. Blocks lie on a grid counted from the first sample, so the result is the same
-for every cutting of the input.
+nothing; it does not tell a voice from music. Blocks lie on a grid counted from the first sample, so the result is the
+same for every cutting of the input.
 """
 
 from __future__ import annotations

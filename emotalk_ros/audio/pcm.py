@@ -120,17 +120,14 @@ def decode_pcm(data: bytes | bytearray | memoryview, encoding: str, channels: in
             f"{size} bytes are not a whole number of {channels}-channel {canonical_encoding(encoding)} samples "
             f"({unit} bytes each): {size % unit} bytes are left over"
         )
-    values: NDArray[Any]
+    values: NDArray[Any] = np.frombuffer(data, dtype=np.uint8 if form.width == 3 else form.dtype)
     if form.width == 3:
-        values = _widen_24(data, big_endian=form.dtype[0] == ">")
-    else:
-        values = np.frombuffer(data, dtype=form.dtype)
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # float64 beyond float32's range becomes inf, which callers treat
-        if form.scale != 1.0:
-            values = (values.astype(np.float32 if form.width <= 2 else np.float64) - form.offset) / form.scale
-        return values.astype(np.float32, copy=False).reshape(-1, channels)
+        values = _widen_24(values, big_endian=form.dtype[0] == ">")
+    if form.scale != 1.0:
+        wide: NDArray[Any] = values.astype(np.float32 if form.width <= 2 else np.float64)
+        values = (wide - form.offset) / form.scale
+    with np.errstate(over="ignore"):  # float64 beyond float32's range becomes inf, which callers treat
+        return values.astype(np.float32).reshape(-1, channels)
 
 
 def encode_pcm(samples: ArrayLike, encoding: str) -> bytes:
@@ -152,9 +149,9 @@ def encode_pcm(samples: ArrayLike, encoding: str) -> bytes:
     return whole.astype(form.dtype).tobytes()
 
 
-def _widen_24(data: bytes | bytearray | memoryview, big_endian: bool) -> NDArray[np.int32]:
+def _widen_24(data: NDArray[np.uint8], big_endian: bool) -> NDArray[np.int32]:
     """24-bit samples as the upper three bytes of 32-bit ones, so that the sign comes right by itself."""
-    raw = np.frombuffer(data, dtype=np.uint8).reshape(-1, 3)
+    raw = data.reshape(-1, 3)
     wide = np.zeros((len(raw), 4), dtype=np.uint8)
     wide[:, 1:] = raw[:, ::-1] if big_endian else raw
     return wide.view("<i4").reshape(-1)

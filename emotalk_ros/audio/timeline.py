@@ -13,12 +13,12 @@ exactly. `StampTracker` decides, chunk by chunk, from both::
 
 **Drift.** A sound card's clock runs up to some 100 ppm off the stamps' clock. The offset is smoothed over about a
 second, so that jitter cancels; once it passes `drift_start` it is worn down to `drift_stop` by stretching or shrinking
-chunks by at most one sample in 128, which no ear and no network notices. Stamps of the output therefore stay true for days,
-without a click and without a jump of the frame grid. Exact stamps are never touched.
+chunks by at most one sample in 128, which no ear and no network notices. Stamps of the output therefore stay true for
+days, without a click and without a jump of the frame grid. Exact stamps are never touched.
 
 **Two lines at once.** A jump is followed at once: a publisher that speaks after a pause must not wait. But when a chunk
-then continues the line that was just left, two publishers share the topic. From then on the line in use keeps its place,
-and another one takes over only after `takeover` seconds of its own audio with none of the line in use between them.
+then continues the line that was just left, two publishers share the topic. From then on the line in use keeps its
+place, and another one takes over only after `takeover` seconds of its own audio with none of the first in between.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Placement:
-    """What to do with a chunk, in samples of its own rate: skip `drop`, put `fill` zeros before it, stretch by `slip`."""
+    """What to do with a chunk, in samples of its own rate: skip `drop`, put `fill` zeros before, stretch by `slip`."""
 
     verdict: Verdict
     offset_ns: int = 0
