@@ -56,7 +56,7 @@ def correlation(prediction: ArrayLike, reference: ArrayLike) -> float:
         raise ValueError(f"prediction has {len(a)} frames, reference {len(b)}")
     if len(a) < 2:
         return math.nan
-    # A constant that went through float32 arithmetic is constant still: noise in its last digits correlates with nothing.
+    # A constant that went through float32 is constant still: the noise of its last digits correlates with nothing.
     moving = all(float(np.ptp(s)) > 1e-5 * max(1.0, float(np.abs(s).max())) for s in (a, b))
     a, b = a - a.mean(), b - b.mean()
     scale = math.sqrt(float(a @ a) * float(b @ b))

@@ -41,6 +41,7 @@ METRICS = (
     ("lip_gap_error_mm", "lip gap error mm"),
     ("lip_velocity_error_mm_s", "lip velocity mm/s"),
     ("lip_jitter_m_s3", "jitter m/s³"),
+    ("lip_jitter_reference_m_s3", "jitter of the reference m/s³"),
     ("fdd_mm", "FDD mm"),
     ("coefficient_error", "coefficient error"),
 )
@@ -186,19 +187,18 @@ def _metrics(findings: Mapping[str, Any]) -> str:
             "No reference coefficients in the bag (name their topic with --reference), so nothing to measure against."
         )
         return html.section("Against the reference", note=text)
+    motions = metrics["rows"]
     rows = []
-    best = {k: min(r[k] for n, r in metrics["rows"].items() if n != STILL_ROW) for k in LOWER_IS_BETTER}
-    for name, row in metrics["rows"].items():
-        cells: list[Any] = [name]
-        for key, _ in METRICS:
-            text = html.number(row[key])
-            cells.append(html.Html(f"<b>{text}</b>") if best.get(key) == row[key] else text)
-        rows.append(html.Row(cells, "other" if name in (STILL_ROW, ENERGY_ROW) else ""))
+    for key, label in METRICS:
+        values = [row[key] for row in motions.values()]
+        best = min(values) if key in LOWER_IS_BETTER else None
+        cells = [html.Html(f"<b>{html.number(v)}</b>") if v == best else html.number(v) for v in values]
+        rows.append([label, *cells])
     note = (
-        f"{metrics['frames']} frames on the face {metrics['face']!r}. LVE and EVE: largest vertex error of the lips, of "
-        "eyes and forehead, mean over frames. A face that never moves and a jaw that knows loudness only stand beside."
+        f"{metrics['frames']} frames on the face {metrics['face']!r}. LVE and EVE: largest vertex error of the lips, "
+        "and of eyes and forehead, mean over frames. Beside them a face that never moves and a jaw that knows loudness."
     )
-    return html.section("Against the reference", html.table(["motion", *(t for _, t in METRICS)], rows), note=note)
+    return html.section("Against the reference", html.table(["", *motions], rows), note=note)
 
 
 def _errors(compared: Compared | None, basis: FaceBasis) -> str:

@@ -140,7 +140,7 @@ def face_section(basis: FaceBasis, scene: Scene, *, seconds: float = 6.0, title:
 
 
 def _stills(basis: FaceBasis, scene: Scene, window: slice, gap: NDArray[np.float32]) -> str:
-    """The window's frames from the most closed to the most open lips: a row for each motion, a column for each frame."""
+    """The window's frames from the most closed to the most open lips: a row a motion, a column a frame."""
     from emotalk_ros.evaluation.render import View, iterate_frames
 
     order = np.argsort(gap[window], kind="stable")

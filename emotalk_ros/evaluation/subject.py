@@ -1,0 +1,88 @@
+"""What is under test: a model with the geometry of its stream, its controls and its finishing, as the node runs it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emotalk_ros.evaluation.report import model_digest
+from emotalk_ros.face.finish import Finisher, FinishSettings
+from emotalk_ros.streaming import Controls, Engine, StreamSettings
+
+LATE_MARGIN_S = 0.05
+"""A frame is late when it comes later than look-ahead and hop demand plus this."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """How to run a model; plain values, so that it can be sent to another process and written into a report.
+
+    Attributes:
+        path: checkpoint folder.
+        person, level: style.
+        emotion: a label to show instead of what is heard, with `intensity`.
+        stream: hop, context, look-ahead.
+        finish: smoothing, rest pose, blinks; None takes the model's coefficients as they are.
+    """
+
+    path: Path
+    person: int = 0
+    level: float = 1.0
+    emotion: str | None = None
+    intensity: float = 1.0
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    finish: FinishSettings | None = field(default_factory=FinishSettings)
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's folder name."""
+        return self.path.resolve().name
+
+    def load(self, device: str = "cpu") -> Any:
+        """The model in eval mode. Raises `model.ModelNotFoundError` that names how to get one."""
+        from emotalk_ros.model import load_model
+
+        return load_model(self.path, device=device)
+
+    def controls(self) -> Controls:
+        """Style and emotion for the engine."""
+        if self.emotion is None and self.intensity == 1.0:
+            return Controls(self.person, self.level)
+        from emotalk_ros.model import EmotionControl
+
+        if self.emotion is None:
+            return Controls(self.person, self.level, EmotionControl.heard(self.intensity))
+        return Controls(self.person, self.level, EmotionControl.of(self.emotion, self.intensity))
+
+    def engine(self, model: Any) -> Engine:
+        """A fresh engine. Raises ValueError when the model can't follow the settings."""
+        fps = float(self.stream.fps or model.config.fps)
+        finisher = Finisher(self.finish, fps) if self.finish is not None else None
+        return Engine(model, self.stream, self.controls(), finisher)
+
+    def describe(self, model: Any) -> dict[str, Any]:
+        """The model for a report: name, digest of its files, size."""
+        return {
+            "name": self.name,
+            "digest": model_digest(self.path),
+            "type": str(getattr(model.config, "model_type", type(model).__name__)),
+            "parameters": int(sum(p.numel() for p in model.parameters())),
+        }
+
+    def settings(self, engine: Engine) -> dict[str, Any]:
+        """The settings for a report, all in seconds; `late_limit_s` is when a frame counts as late."""
+        schedule = engine.schedule
+        return {
+            "fps": engine.fps,
+            "hop_s": schedule.hop_seconds,
+            "context_s": schedule.context / 16000,
+            "lookahead_s": schedule.lookahead_seconds,
+            "audio_wait_s": schedule.latency,
+            "late_limit_s": schedule.latency + LATE_MARGIN_S,
+            "person": self.person,
+            "level": self.level,
+            "emotion": self.emotion or "heard",
+            "intensity": self.intensity,
+            "finish": asdict(self.finish) if self.finish is not None else None,
+        }
