@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from transformers import PreTrainedConfig, Wav2Vec2Config
 
 from emotalk_ros.emotions import EMOTIONS, PUBLISHED_EMOTIONS
-from emotalk_ros.model.timing import SAMPLE_RATE, conv_extent, ratio_ceil
+from emotalk_ros.model.timing import FEATURE_RATE, SAMPLE_RATE, conv_extent, ratio_ceil
 
 FRONTENDS = ("wave", "mel")
 ATTENTIONS = ("full", "causal")
@@ -85,17 +85,15 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class EmoTalkConfig(PreTrainedConfig):
-    """Sizes and behaviour of `EmoTalk`. Without arguments: the published network (Peng et al., ICCV 2023).
+class SpeechConfig(PreTrainedConfig):
+    """What every network of this room shares: how speech becomes features on coefficient frames.
 
     Args:
-        content_config: `Wav2Vec2Config` (or its dict) of the content encoder. With the "mel" front end `conv_dim`,
-            `conv_kernel`, `conv_stride` describe the convolutions on top of the log-mel spectra, and the product of
-            the strides is the number of spectra per coefficient frame.
-        emotion_config: the same of the emotion encoder.
+        content_config: `Wav2Vec2Config` (or its dict) of the content encoder; None: the paper's (wav2vec2-large). With
+            the "mel" front end `conv_dim`, `conv_kernel`, `conv_stride` describe the convolutions on top of the
+            log-mel spectra, and the product of the strides is the number of spectra per coefficient frame.
         fps: coefficient frames per second.
         frontend: "wave" (wav2vec2's convolutions on samples) or "mel" (log-mel spectra, then a few convolutions).
-        emotion_frontend: the same for the emotion encoder; None: as `frontend`.
         attention: "full" (every frame of a clip sees all others: the paper) or "causal" (streaming).
         lookahead_frames: only with "causal": output frame t is read at position t + lookahead_frames, so it depends
             on `lookahead_samples` samples after its own instant and on nothing later.
@@ -106,32 +104,21 @@ class EmoTalkConfig(PreTrainedConfig):
             features of frame t depend on the time t / fps only).
         mel_bands, mel_window, mel_fft: bands, window and transform length in samples of the log-mel front end.
         mel_floor, mel_mean, mel_std: (log(power + floor) - mean) / std, constants and never statistics.
-        content_dim, emotion_condition_dim, level_dim, person_dim: widths of the four parts of the decoder's input
-            (512, 256, 32, 32 in the paper); their sum is the decoder's width and that of the emotion embedding.
-        num_persons, num_levels: personal styles and intensity levels (24 and 2).
-        emotion_labels: names of the emotion logits, in order.
-        decoder_layers, decoder_heads, decoder_ff, decoder_dropout, decoder_activation: post-norm transformer decoder;
-            decoder_ff None means the decoder's width (832 in the paper).
-        period: frames per step of the decoder's attention bias (30).
+        num_persons: personal styles (24).
         num_coefficients: 52.
-        output_activation: "none" (the paper), "sigmoid", or "clamp" (to 0..1, not in training).
-        disentangle: False is the ablation with one encoder: emotion is read from the content encoder.
-        emotion_guided: False is the ablation without emotion-guided attention in the decoder.
+        emotion_labels: names of the emotion logits, in order; empty for a network without.
 
     Raises:
         ValueError: a combination that cannot work, with the reason.
     """
 
-    model_type = "emotalk"
-    sub_configs: ClassVar[dict[str, type]] = {"content_config": Wav2Vec2Config, "emotion_config": Wav2Vec2Config}
+    sub_configs: ClassVar[dict[str, type]] = {"content_config": Wav2Vec2Config}
 
     def __init__(
         self,
         content_config: Wav2Vec2Config | dict[str, Any] | None = None,
-        emotion_config: Wav2Vec2Config | dict[str, Any] | None = None,
         fps: int = 30,
         frontend: str = "wave",
-        emotion_frontend: str | None = None,
         attention: str = "full",
         lookahead_frames: int = 0,
         normalization: str = "utterance",
@@ -143,30 +130,14 @@ class EmoTalkConfig(PreTrainedConfig):
         mel_floor: float = 1e-6,
         mel_mean: float = -9.5,
         mel_std: float = 3.5,
-        content_dim: int = 512,
-        emotion_condition_dim: int = 256,
-        level_dim: int = 32,
-        person_dim: int = 32,
         num_persons: int = 24,
-        num_levels: int = 2,
-        emotion_labels: tuple[str, ...] | list[str] = PUBLISHED_EMOTIONS,
-        decoder_layers: int = 1,
-        decoder_heads: int = 4,
-        decoder_ff: int | None = None,
-        decoder_dropout: float = 0.1,
-        decoder_activation: str = "relu",
-        period: int = 30,
         num_coefficients: int = 52,
-        output_activation: str = "none",
-        disentangle: bool = True,
-        emotion_guided: bool = True,
+        emotion_labels: tuple[str, ...] | list[str] = (),
         **kwargs: Any,
     ) -> None:
-        self.content_config = _encoder_config(content_config)
-        self.emotion_config = _encoder_config(emotion_config)
+        self.content_config = encoder_config(content_config)
         self.fps = fps
         self.frontend = frontend
-        self.emotion_frontend = emotion_frontend or frontend
         self.attention = attention
         self.lookahead_frames = lookahead_frames
         self.normalization = normalization
@@ -178,66 +149,19 @@ class EmoTalkConfig(PreTrainedConfig):
         self.mel_floor = mel_floor
         self.mel_mean = mel_mean
         self.mel_std = mel_std
-        self.content_dim = content_dim
-        self.emotion_condition_dim = emotion_condition_dim
-        self.level_dim = level_dim
-        self.person_dim = person_dim
         self.num_persons = num_persons
-        self.num_levels = num_levels
-        self.emotion_labels = list(emotion_labels)
-        self.decoder_layers = decoder_layers
-        self.decoder_heads = decoder_heads
-        self.decoder_ff = decoder_ff
-        self.decoder_dropout = decoder_dropout
-        self.decoder_activation = decoder_activation
-        self.period = period
         self.num_coefficients = num_coefficients
-        self.output_activation = output_activation
-        self.disentangle = disentangle
-        self.emotion_guided = emotion_guided
-        # `num_labels` of transformers is derived from id2label; keep both telling the same story.
-        kwargs.pop("id2label", None)
-        kwargs.pop("label2id", None)
-        super().__init__(
-            id2label=dict(enumerate(self.emotion_labels)),
-            label2id={name: index for index, name in enumerate(self.emotion_labels)},
-            **kwargs,
-        )
+        self.emotion_labels = list(emotion_labels)
+        # transformers keeps the labels a second time; both must tell the same story.
+        kwargs["id2label"] = dict(enumerate(self.emotion_labels)) or None
+        kwargs["label2id"] = {name: index for index, name in enumerate(self.emotion_labels)} or None
+        super().__init__(**kwargs)
         self._validate()
-
-    @classmethod
-    def preset(cls, name: str, **overrides: Any) -> EmoTalkConfig:
-        """The configuration called `name`, with fields replaced by `overrides`.
-
-        "large": the paper's (640 M parameters); "base": the same with wav2vec2-base encoders (194 M);
-        "tiny": causal, on log-mel spectra, the one that ships (about 3 M).
-        """
-        if name not in _PRESETS:
-            raise ValueError(f"unknown preset {name!r}; known: {', '.join(_PRESETS)}")
-        return cls(**{**copy.deepcopy(_PRESETS[name]), **overrides})
-
-    @property
-    def decoder_dim(self) -> int:
-        """Width of the decoder and of the emotion embedding (832 in the paper)."""
-        return self.content_dim + self.emotion_condition_dim + self.level_dim + self.person_dim
-
-    @property
-    def decoder_ff_dim(self) -> int:
-        """Width of the decoder's feed-forward part."""
-        return self.decoder_ff or self.decoder_dim
-
-    @property
-    def emotion_encoder_config(self) -> Wav2Vec2Config:
-        """Configuration of the encoder that emotion is read from: the content encoder's without disentangling."""
-        return self.emotion_config if self.disentangle else self.content_config
 
     @property
     def frontend_samples(self) -> int:
         """Samples after the instant of position t that the front ends' features at t may depend on ("grid" only)."""
-        fronts = [(self.frontend, self.content_config)]
-        if self.disentangle:
-            fronts.append((self.emotion_frontend, self.emotion_config))
-        return max(self._extent(front, config) for front, config in fronts)
+        return max(self._extent(front, config) for _, front, config in self._fronts())
 
     @property
     def lookahead_samples(self) -> int | None:
@@ -251,46 +175,30 @@ class EmoTalkConfig(PreTrainedConfig):
 
     @property
     def min_samples(self) -> int:
-        """The shortest clip, in samples, that `EmoTalk` can take."""
+        """The shortest clip, in samples, that the network can take."""
         if self.resampling == "grid":
             return 1
-        content = conv_extent(self.content_config.conv_kernel, self.content_config.conv_stride)
-        if not self.disentangle:
-            return content
-        # The emotion encoder runs on int(frames50 / 50 * fps) frames: at least one has to be left.
-        field, stride = self.emotion_config, 1
-        for step in field.conv_stride:
-            stride *= step
-        frames = 1
-        while int(frames / 50 * self.fps) < 1:
-            frames += 1
-        return max(content, conv_extent(field.conv_kernel, field.conv_stride) + (frames - 1) * stride)
+        return conv_extent(self.content_config.conv_kernel, self.content_config.conv_stride)
 
     def _extent(self, frontend: str, config: Wav2Vec2Config) -> int:
         if frontend == "mel":
             return self.mel_window // 2 + 1  # spectra are centred on rounded instants
-        return conv_extent(config.conv_kernel, config.conv_stride) // 2 + _stride(config) + 1
+        return conv_extent(config.conv_kernel, config.conv_stride) // 2 + total_stride(config) + 1
+
+    def _fronts(self) -> list[tuple[str, str, Wav2Vec2Config]]:
+        """Name, front end and sizes of each encoder."""
+        return [("content_config", self.frontend, self.content_config)]
 
     def _validate(self) -> None:
-        _one_of("frontend", self.frontend, FRONTENDS)
-        _one_of("emotion_frontend", self.emotion_frontend, FRONTENDS)
-        _one_of("attention", self.attention, ATTENTIONS)
-        _one_of("normalization", self.normalization, NORMALIZATIONS)
-        _one_of("resampling", self.resampling, RESAMPLINGS)
-        _one_of("output_activation", self.output_activation, OUTPUT_ACTIVATIONS)
-        _one_of("decoder_activation", self.decoder_activation, ("relu", "gelu"))
-        for name in ("fps", "period", "num_persons", "num_coefficients", "decoder_layers", "decoder_heads"):
+        one_of("frontend", self.frontend, FRONTENDS)
+        one_of("attention", self.attention, ATTENTIONS)
+        one_of("normalization", self.normalization, NORMALIZATIONS)
+        one_of("resampling", self.resampling, RESAMPLINGS)
+        for name in ("fps", "num_persons", "num_coefficients"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.num_levels != 2:
-            raise ValueError(f"num_levels must be 2 (level is a number between them), got {self.num_levels}")
-        if self.decoder_dim % self.decoder_heads:
-            raise ValueError(
-                f"the decoder's width {self.decoder_dim} (content_dim + emotion_condition_dim + level_dim + "
-                f"person_dim) must be a multiple of decoder_heads = {self.decoder_heads}"
-            )
-        if len(set(self.emotion_labels)) != len(self.emotion_labels) or not self.emotion_labels:
-            raise ValueError(f"emotion_labels must be distinct and not empty, got {self.emotion_labels}")
+        if len(set(self.emotion_labels)) != len(self.emotion_labels):
+            raise ValueError(f"emotion_labels must be distinct, got {self.emotion_labels}")
         if self.lookahead_frames < 0:
             raise ValueError(f"lookahead_frames must be 0 or more, got {self.lookahead_frames}")
         if self.min_std < 0:
@@ -328,14 +236,137 @@ class EmoTalkConfig(PreTrainedConfig):
         if self.mel_floor <= 0 or self.mel_std <= 0:
             raise ValueError(f"mel_floor and mel_std must be positive, got {self.mel_floor} and {self.mel_std}")
 
+
+class EmoTalkConfig(SpeechConfig):
+    """Sizes and behaviour of `EmoTalk`. Without arguments: the published network (Peng et al., ICCV 2023).
+
+    Args:
+        emotion_config: `Wav2Vec2Config` (or its dict) of the emotion encoder; None: the paper's.
+        emotion_frontend: front end of the emotion encoder; None: as `frontend`.
+        content_dim, emotion_condition_dim, level_dim, person_dim: widths of the four parts of the decoder's input
+            (512, 256, 32, 32 in the paper); their sum is the decoder's width and that of the emotion embedding.
+        num_levels: intensity levels, always 2.
+        emotion_labels: names of the emotion logits, in order.
+        decoder_layers, decoder_heads, decoder_ff, decoder_dropout, decoder_activation: post-norm transformer decoder;
+            decoder_ff None means the decoder's width (832 in the paper).
+        period: frames per step of the decoder's attention bias (30).
+        output_activation: "none" (the paper), "sigmoid", or "clamp" (to 0..1, not in training).
+        disentangle: False is the ablation with one encoder: emotion is read from the content encoder.
+        emotion_guided: False is the ablation without emotion-guided attention in the decoder.
+        **kwargs: see `SpeechConfig`.
+
+    Raises:
+        ValueError: a combination that cannot work, with the reason.
+    """
+
+    model_type = "emotalk"
+    sub_configs: ClassVar[dict[str, type]] = {"content_config": Wav2Vec2Config, "emotion_config": Wav2Vec2Config}
+
+    def __init__(
+        self,
+        emotion_config: Wav2Vec2Config | dict[str, Any] | None = None,
+        emotion_frontend: str | None = None,
+        content_dim: int = 512,
+        emotion_condition_dim: int = 256,
+        level_dim: int = 32,
+        person_dim: int = 32,
+        num_levels: int = 2,
+        emotion_labels: tuple[str, ...] | list[str] = PUBLISHED_EMOTIONS,
+        decoder_layers: int = 1,
+        decoder_heads: int = 4,
+        decoder_ff: int | None = None,
+        decoder_dropout: float = 0.1,
+        decoder_activation: str = "relu",
+        period: int = 30,
+        output_activation: str = "none",
+        disentangle: bool = True,
+        emotion_guided: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.emotion_config = encoder_config(emotion_config)
+        self.emotion_frontend = emotion_frontend or kwargs.get("frontend", "wave")
+        self.content_dim = content_dim
+        self.emotion_condition_dim = emotion_condition_dim
+        self.level_dim = level_dim
+        self.person_dim = person_dim
+        self.num_levels = num_levels
+        self.decoder_layers = decoder_layers
+        self.decoder_heads = decoder_heads
+        self.decoder_ff = decoder_ff
+        self.decoder_dropout = decoder_dropout
+        self.decoder_activation = decoder_activation
+        self.period = period
+        self.output_activation = output_activation
+        self.disentangle = disentangle
+        self.emotion_guided = emotion_guided
+        super().__init__(emotion_labels=emotion_labels, **kwargs)
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> EmoTalkConfig:
+        """The configuration called `name`, with fields replaced by `overrides`.
+
+        "large": the paper's (640 M parameters); "base": the same with wav2vec2-base encoders (194 M);
+        "tiny": causal, on log-mel spectra, the one that ships (3.4 M).
+        """
+        if name not in _PRESETS:
+            raise ValueError(f"unknown preset {name!r}; known: {', '.join(_PRESETS)}")
+        return cls(**{**copy.deepcopy(_PRESETS[name]), **overrides})
+
+    @property
+    def decoder_dim(self) -> int:
+        """Width of the decoder and of the emotion embedding (832 in the paper)."""
+        return self.content_dim + self.emotion_condition_dim + self.level_dim + self.person_dim
+
+    @property
+    def decoder_ff_dim(self) -> int:
+        """Width of the decoder's feed-forward part."""
+        return self.decoder_ff or self.decoder_dim
+
+    @property
+    def emotion_encoder_config(self) -> Wav2Vec2Config:
+        """Configuration of the encoder that emotion is read from: the content encoder's without disentangling."""
+        return self.emotion_config if self.disentangle else self.content_config
+
+    @property
+    def min_samples(self) -> int:
+        """The shortest clip, in samples, that `EmoTalk` can take (720 for the paper's)."""
+        if self.resampling == "grid" or not self.disentangle:
+            return super().min_samples
+        # The emotion encoder runs on int(features / 50 * fps) frames: at least one has to be left.
+        features = 1
+        while int(features / FEATURE_RATE * self.fps) < 1:
+            features += 1
+        sizes = self.emotion_config
+        extent = conv_extent(sizes.conv_kernel, sizes.conv_stride)
+        return max(super().min_samples, extent + (features - 1) * total_stride(sizes))
+
     def _fronts(self) -> list[tuple[str, str, Wav2Vec2Config]]:
-        fronts = [("content_config", self.frontend, self.content_config)]
+        fronts = super()._fronts()
         if self.disentangle:
             fronts.append(("emotion_config", self.emotion_frontend, self.emotion_config))
         return fronts
 
+    def _validate(self) -> None:
+        super()._validate()
+        one_of("emotion_frontend", self.emotion_frontend, FRONTENDS)
+        one_of("output_activation", self.output_activation, OUTPUT_ACTIVATIONS)
+        one_of("decoder_activation", self.decoder_activation, ("relu", "gelu"))
+        for name in ("period", "decoder_layers", "decoder_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.num_levels != 2:
+            raise ValueError(f"num_levels must be 2 (level is a number between them), got {self.num_levels}")
+        if not self.emotion_labels:
+            raise ValueError("emotion_labels must name at least one emotion")
+        if self.decoder_dim % self.decoder_heads:
+            raise ValueError(
+                f"the decoder's width {self.decoder_dim} (content_dim + emotion_condition_dim + level_dim + "
+                f"person_dim) must be a multiple of decoder_heads = {self.decoder_heads}"
+            )
 
-def _encoder_config(value: Wav2Vec2Config | dict[str, Any] | None) -> Wav2Vec2Config:
+
+def encoder_config(value: Wav2Vec2Config | dict[str, Any] | None) -> Wav2Vec2Config:
+    """A `Wav2Vec2Config` from itself, its fields, or None: the paper's."""
     if isinstance(value, Wav2Vec2Config):
         return value
     if value is None:
@@ -343,14 +374,16 @@ def _encoder_config(value: Wav2Vec2Config | dict[str, Any] | None) -> Wav2Vec2Co
     return Wav2Vec2Config(**{key: item for key, item in value.items() if key != "model_type"})
 
 
-def _stride(config: Wav2Vec2Config) -> int:
+def total_stride(config: Wav2Vec2Config) -> int:
+    """Samples (or spectra) between features."""
     stride = 1
     for step in config.conv_stride:
         stride *= step
     return stride
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """ValueError unless `value` is one of `known`."""
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 

@@ -11,6 +11,9 @@ from torch import Tensor
 SAMPLE_RATE = 16_000
 """Samples per second of everything the model hears."""
 
+FEATURE_RATE = 50
+"""wav2vec2's features per second, as the published code takes it (16000 / 320)."""
+
 
 def ratio_ceil(numerator: int, denominator: int) -> int:
     """ceil(numerator / denominator) in integers."""
