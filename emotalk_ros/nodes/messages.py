@@ -19,7 +19,7 @@ SECOND = 1_000_000_000
 def to_time(nanoseconds: int) -> Time:
     """A stamp. Raises ValueError where `builtin_interfaces/Time` (signed 32-bit seconds) cannot hold it."""
     seconds, rest = divmod(int(nanoseconds), SECOND)
-    if not 0 <= seconds < 2**31:
+    if not -(2**31) <= seconds < 2**31:
         raise ValueError(f"{nanoseconds} ns does not fit a ROS time stamp")
     return Time(sec=seconds, nanosec=rest)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ from rclpy.node import Node
 from rclpy.signals import uninstall_signal_handlers
 
 from emotalk_ros.nodes.parameters import Row
+from emotalk_ros.nodes.processes import PARENT_VARIABLE
 
 
 class NodeError(RuntimeError):
@@ -41,7 +43,7 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
         node = make()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while rclpy.ok() and not getattr(node, "finished", False):
+        while rclpy.ok() and not getattr(node, "finished", False) and not _orphaned():
             executor.spin_once(timeout_sec=0.1)
         status = int(getattr(node, "exit_status", 0))
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -60,6 +62,12 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
             node.destroy_node()
         rclpy.try_shutdown()
     return status
+
+
+def _orphaned() -> bool:
+    """Whether the process that started this one, and asked it to end with it, is gone."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    return parent is not None and os.getppid() != int(parent)
 
 
 def _let_nothing_interrupt() -> None:

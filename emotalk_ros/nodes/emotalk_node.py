@@ -1,0 +1,344 @@
+"""The emotalk node: speech on `audio` in, the face on `blendshapes` and `emotion` out. A lifecycle node.
+
+==============  ======================================================================================
+configure       loads the network and runs it once; fails with the reason in the log
+activate        subscribes, and starts the one thread that owns the network
+deactivate      unsubscribes, and ends that thread
+cleanup         frees the network
+==============  ======================================================================================
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from emotalk_ros.audio import AudioIntake, TimelineSettings
+from emotalk_ros.face.finish import Finisher
+from emotalk_ros.msg import BlendshapeCoefficients, EmotionState
+from emotalk_ros.nodes import emotalk_parameters as table
+from emotalk_ros.nodes import emotions, network
+from emotalk_ros.nodes.audio_inputs import AudioListener, AudioNotUnderstood, AudioTypeError, make_listener
+from emotalk_ros.nodes.audio_watch import silence_reason
+from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
+from emotalk_ros.nodes.messages import blendshapes
+from emotalk_ros.nodes.parameters import Table, Values
+from emotalk_ros.nodes.runtime import Throttled, run_program
+from emotalk_ros.nodes.worker import Worker, WorkerSettings
+from emotalk_ros.streaming import Engine, FaceFrame
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+AUDIO_QOS = QoSProfile(depth=500, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Hears reliable and best-effort publishers; deep, because a lost chunk can't be had again."""
+OUTPUT_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+QUIET = 5.0
+"""Seconds without audio after which diagnostics say so."""
+
+
+class EmotalkNode(LifecycleNode):
+    """See the module. Topics are relative and can be remapped; their QoS can be overridden by parameters."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("emotalk", **options)
+        self._model: Any = None
+        self._loaded: Values = {}
+        self._worker: Worker | None = None
+        self._engine: Engine | None = None
+        self._intake: AudioIntake | None = None
+        self._listener: AudioListener | None = None
+        self._command: Any = None
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+        self._failure = ""
+        self._active_since = time.monotonic()
+        self._warn = Throttled(self.get_logger().warning)
+        self._table = Table(
+            self,
+            table.PARAMETERS,
+            active=lambda: self._worker is not None,
+            cross_check=lambda values: table.cross_check(values, self._model),
+            changed=self._changed,
+        )
+        for problem in self._table.problems:
+            self.get_logger().error(f"parameter {problem}")
+        self._diagnostics = DiagnosticPublisher(self, self._report, self._table["model.device"])
+        self._starter = self.create_timer(0.0, self._autostart)
+        self.finished = False
+        self.exit_status = 0
+
+    # -- lifecycle -----------------------------------------------------------------------------------------------------
+
+    def _autostart(self) -> None:
+        """Once, when the executor runs."""
+        self.destroy_timer(self._starter)
+        name = self.get_fully_qualified_name()
+        if not self._table["autostart"]:
+            self.get_logger().info(
+                f"waiting to be activated: ros2 lifecycle set {name} configure; ros2 lifecycle set {name} activate"
+            )
+        elif self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
+            self.exit_status = 1
+            self.finished = self._table["exit_on_failure"]
+            self.get_logger().error(
+                f"not active; when that is mended: ros2 lifecycle set {name} configure; "
+                f"ros2 lifecycle set {name} activate"
+            )
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the network, advertise the outputs."""
+        if not self._load():
+            return FAILURE
+        qos = QoSOverridingOptions.with_default_policies()
+        self._outputs = [
+            self.create_lifecycle_publisher(kind, topic, OUTPUT_QOS, qos_overriding_options=qos)
+            for kind, topic in ((BlendshapeCoefficients, "blendshapes"), (EmotionState, "emotion"))
+        ]
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start the worker."""
+        values = self._table.values
+        if any(self._loaded[key] != values[key] for key in network.KEYS) and not self._load():
+            return FAILURE
+        try:
+            listener = make_listener(values["audio.type"], table.pcm_format(values))
+            self._worker = self._make_worker(values)
+        except (AudioTypeError, ValueError) as error:
+            return self._failed(str(error))
+        self._failure = ""
+        self._listener = listener
+        self._active_since = time.monotonic()
+        super().on_activate(state)
+        self._worker.start()
+        self._subscribe(listener)
+        self.get_logger().info(self._greeting(values))
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and end the worker."""
+        self._quiesce()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the network."""
+        self._free()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The end, from any state."""
+        self._quiesce()
+        self._free()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured, from where it can be tried again."""
+        self._quiesce()
+        self._free()
+        return SUCCESS
+
+    def close(self) -> None:
+        """End the worker before the publishers go."""
+        self._quiesce()
+
+    def _load(self) -> bool:
+        values = self._table.values
+        try:
+            self._model = network.load_network(values)
+        except network.NetworkError as error:
+            self._model = None
+            self._failed(str(error))
+            return False
+        reason = table.cross_check(values, self._model)
+        if reason:
+            self._failed(reason)
+            return False
+        self._loaded = values
+        self._failure = ""
+        return True
+
+    def _failed(self, reason: str) -> TransitionCallbackReturn:
+        self._failure = reason
+        self.get_logger().error(reason)
+        return FAILURE
+
+    def _quiesce(self) -> None:
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs = []
+        if self._worker is not None:
+            self._worker.stop()
+        self._worker = self._engine = self._intake = self._listener = None
+
+    def _free(self) -> None:
+        for publisher in self._outputs:
+            self.destroy_lifecycle_publisher(publisher)
+        self._outputs = []
+        model, self._model = self._model, None
+        if model is not None:
+            network.release(model)
+
+    # -- work ----------------------------------------------------------------------------------------------------------
+
+    def _make_worker(self, values: Values) -> Worker:
+        settings = table.stream_settings(values)
+        fps = float(settings.fps or self._model.config.fps)
+        self._engine = Engine(
+            self._model, settings, self._controls(values), Finisher(table.finish_settings(values), fps)
+        )
+        channel = values["audio.channel"]
+        self._intake = AudioIntake(TimelineSettings(max_gap=settings.context), None if channel < 0 else channel)
+        pace = WorkerSettings(
+            hop=settings.hop,
+            max_lag=values["stream.max_lag"],
+            max_chunk=values["audio.max_chunk"],
+            idle_timeout=values["stream.idle_timeout"],
+            rest_after=values["stream.rest_after"],
+        )
+        return Worker(self._engine, self._intake, pace, self._publish, self._warn)
+
+    def _controls(self, values: Values) -> Any:
+        return table.controls(values, self._command)
+
+    def _subscribe(self, listener: AudioListener) -> None:
+        qos = QoSOverridingOptions.with_default_policies()
+        self._inputs = [
+            self.create_subscription(
+                listener.message_type, "audio", self._on_audio, AUDIO_QOS, qos_overriding_options=qos
+            ),
+            self.create_subscription(EmotionState, "emotion_command", self._on_command, OUTPUT_QOS),
+        ]
+        if listener.info_type is not None:
+            self._inputs.append(self.create_subscription(listener.info_type, "audio_info", self._on_info, 10))
+
+    def _on_audio(self, message: Any) -> None:
+        """Only enqueues."""
+        if self._worker is None or self._listener is None:
+            return
+        try:
+            self._worker.offer(self._listener.chunk(message, self.get_clock().now().nanoseconds))
+        except AudioNotUnderstood as error:
+            self._warn("audio", str(error))
+
+    def _on_info(self, message: Any) -> None:
+        try:
+            if self._listener is not None:
+                self._listener.on_info(message)
+        except AudioNotUnderstood as error:
+            self._warn("info", str(error))
+
+    def _on_command(self, message: EmotionState) -> None:
+        if self._engine is None:
+            return
+        before = self._command
+        try:
+            self._command = emotions.control_of(message)
+            self._engine.controls = self._controls(self._table.values)
+        except ValueError as error:
+            self._command = before
+            self._warn("command", f"emotion command refused: {error}")
+            return
+        if self._command != before:
+            self.get_logger().info(f"emotion command: {emotions.describe(self._command)}")
+        if self._command is None and message.source == EmotionState.HEARD and (message.labels or message.dominant):
+            self._warn(
+                "heard",
+                "an emotion command with labels says source HEARD (0), which returns to the voice; "
+                "use COMMANDED (1) or BLENDED (2) to choose them",
+            )
+
+    def _changed(self, values: Values, names: frozenset[str]) -> None:
+        """Of parameters that were accepted: hand them to the running engine."""
+        engine, worker = self._engine, self._worker
+        if engine is None or worker is None:
+            return
+        if any(name.startswith("emotion.") for name in names):
+            self._command = None  # the last word counts
+        engine.controls = self._controls(values)
+        if any(name.startswith("output.") for name in names) and engine.finisher is not None:
+            finisher, settings = engine.finisher, table.finish_settings(values)
+            worker.call(lambda: setattr(finisher, "settings", settings))
+
+    def _publish(self, frames: list[FaceFrame]) -> None:
+        """Called from the worker's thread."""
+        engine, frame_id = self._engine, self._table["output.frame_id"]
+        if engine is None or not self._outputs:
+            return
+        faces, feelings = self._outputs
+        for frame in frames:
+            faces.publish(
+                blendshapes(
+                    frame.coefficients,
+                    stamp_ns=frame.stamp_ns,
+                    sequence=frame.index,
+                    activity=frame.activity,
+                    frame_id=frame_id,
+                )
+            )
+        last = frames[-1]
+        if len(engine.emotion_labels):
+            control = engine.controls.emotion
+            feelings.publish(emotions.shown(engine.emotion_labels, last.emotion, control, last.stamp_ns, frame_id))
+
+    # -- telling -------------------------------------------------------------------------------------------------------
+
+    def _greeting(self, values: Values) -> str:
+        schedule = self._engine.schedule  # type: ignore[union-attr]
+        return (
+            f"listening to {self.resolve_topic_name('audio')} [{values['audio.type']}], publishing on "
+            f"{self.resolve_topic_name('blendshapes')} and {self.resolve_topic_name('emotion')}: "
+            f"{float(schedule.fps):g} frames/s, hop {schedule.hop_seconds:.3f} s, look-ahead "
+            f"{schedule.lookahead_seconds:.3f} s, on {self._model.device}"
+        )
+
+    def _report(self) -> Report:
+        report = Report()
+        state = "active" if self._worker else "inactive" if self._model else "unconfigured"
+        report.show({"state": state})
+        if self._failure:
+            report.error(self._failure)
+        elif self._worker is None:
+            report.messages.append(f"{state}: works when it is activated")
+        for problem in self._table.problems:
+            report.warn(f"parameter {problem}")
+        worker, engine, intake = self._worker, self._engine, self._intake
+        if worker is None or engine is None or intake is None:
+            return report
+        self._judge(report, worker)
+        report.show(
+            {
+                "device": self._model.device,
+                "model": self._model.config.name_or_path or type(self._model).__name__,
+                "hop_s": engine.schedule.hop_seconds,
+                "lookahead_s": engine.schedule.lookahead_seconds,
+                "backlog_s": worker.backlog.seconds,
+                "emotion": emotions.describe(self._command) if self._command else self._table["emotion.source"],
+                **worker.figures.reading(time.monotonic()),
+                **{f"audio_{name}": count for name, count in intake.statistics.as_dict().items()},
+            }
+        )
+        return report
+
+    def _judge(self, report: Report, worker: Worker) -> None:
+        """Warn of silence on the topic, and of what happened since the last report."""
+        now = time.monotonic()
+        figures = worker.figures
+        quiet = now - max(figures.last_arrival or 0.0, self._active_since)
+        if quiet > QUIET and self._listener is not None:
+            reason = silence_reason(self, self.resolve_topic_name("audio"), self._table["audio.type"])
+            report.warn(f"no audio for {quiet:.0f} s: {reason}")
+            if figures.last_arrival is None:
+                self._warn("quiet", f"no audio for {quiet:.0f} s: {reason}")
+        for name, count in figures.news().items():
+            if count:
+                report.warn(f"{count} {name} in the last second")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of the program `emotalk_node`."""
+    run_program("emotalk_node", __doc__ or "", table.PARAMETERS, EmotalkNode, args)

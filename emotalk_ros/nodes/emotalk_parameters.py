@@ -1,0 +1,179 @@
+"""The parameters of the emotalk node, and what they mean to the engine, the finisher and the network."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from emotalk_ros.audio import ENCODINGS
+from emotalk_ros.emotions import EMOTIONS
+from emotalk_ros.face.finish import FinishSettings
+from emotalk_ros.nodes.audio_inputs import AUDIO_TYPES, PcmFormat
+from emotalk_ros.nodes.parameters import Row, Values
+from emotalk_ros.streaming import Controls, StreamSettings, WindowSchedule
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def _device(value: str) -> str | None:
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?", value):
+        return None
+    return f"{value!r} is no device; use auto, cpu, cuda or cuda:N"
+
+
+def _gains(values: list[str]) -> str | None:
+    try:
+        FinishSettings(gains=parse_gains(values))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def parse_gains(values: list[str]) -> dict[str, float]:
+    """["jawOpen:1.2", ...] to {"jawOpen": 1.2}. Raises ValueError that names the entry."""
+    gains = {}
+    for value in values:
+        name, _, number = value.partition(":")
+        try:
+            gains[name.strip()] = float(number)
+        except ValueError:
+            raise ValueError(f"{value!r} is not of the form NAME:FACTOR, as in jawOpen:1.2") from None
+    return gains
+
+
+PARAMETERS = (
+    Row("autostart", True, "configure and activate at once; false leaves that to a lifecycle manager", live=False),
+    Row("exit_on_failure", False, "end the program with status 1 when it can't activate at the start", live=False),
+    Row("model.path", "", "folder of the network; empty for the one that ships, or $EMOTALK_MODEL", live=False),
+    Row("model.device", "cpu", "where the network runs: cpu, cuda, cuda:N, or auto", check=_device, live=False),
+    Row("model.dtype", "float32", "number format of the network", choices=DTYPES, live=False),
+    Row("model.threads", 1, "processor threads of the network; 0 leaves it to torch", 0, 256, live=False),
+    Row("audio.type", AUDIO_TYPES[0], "message type on the topic `audio`", choices=AUDIO_TYPES, live=False),
+    Row(
+        "audio.sample_rate",
+        0,
+        "Hz of audio_common_msgs/AudioData; 0 waits for the topic `audio_info`",
+        0,
+        384000,
+        live=False,
+    ),
+    Row("audio.channels", 1, "interleaved channels, where audio.sample_rate is set", 1, 64, live=False),
+    Row("audio.encoding", "s16le", "sample format, where audio.sample_rate is set", choices=ENCODINGS, live=False),
+    Row("audio.channel", -1, "which channel to listen to, counted from 0; -1 for the mean of all", -1, 63, live=False),
+    Row("audio.max_chunk", 60.0, "seconds; longer messages are refused", 0.1, 600.0, live=False),
+    Row("stream.hop", 0.1, "seconds of audio between two runs of the network; whole frames", 0.02, 2.0, live=False),
+    Row("stream.context", 2.0, "seconds of past audio the network hears again with each hop", 0.1, 30.0, live=False),
+    Row(
+        "stream.lookahead",
+        0.0,
+        "seconds of later audio a frame waits for; 0: just what the network needs",
+        0.0,
+        5.0,
+        live=False,
+    ),
+    Row("stream.max_lag", 0.5, "seconds the work may be behind before whole hops are skipped", 0.05, 30.0, live=False),
+    Row("stream.idle_timeout", 0.5, "seconds without audio after which the stream ends", 0.1, 30.0, live=False),
+    Row(
+        "stream.rest_after",
+        2.0,
+        "seconds after that until a mouth is closed which the end of the audio left open",
+        0.0,
+        60.0,
+        live=False,
+    ),
+    Row("output.fps", 0.0, "frames per second that come out, 10 to 120; 0: the network's own", 0.0, 120.0, live=False),
+    Row("output.frame_id", "face", "frame_id of the messages", live=False),
+    Row("output.gain", 1.0, "factor of all coefficients", 0.0, 4.0),
+    Row("output.mouth_gain", 1.0, "further factor of jaw, mouth, tongue, puffed cheeks", 0.0, 4.0),
+    Row("output.upper_gain", 1.0, "further factor of brows, eyes, cheek squints, nose", 0.0, 4.0),
+    Row("output.gains", ["jawOpen:1.0"], "factors of single coefficients, each as NAME:FACTOR", check=_gains),
+    Row("output.smoothing", 0.02, "time constant in seconds for slow movements; 0 for none", 0.0, 0.5),
+    Row("output.rest", True, "bring the mouth to rest in silence"),
+    Row("output.rest_time", 0.18, "seconds from speaking to a resting mouth", 0.0, 2.0),
+    Row("output.wake_time", 0.1, "seconds from rest to full movement", 0.0, 2.0),
+    Row("output.fade_rate", 0.25, "how fast the upper face's expression fades in silence, units a second", 0.0, 10.0),
+    Row("output.blinks", True, "blink now and then"),
+    Row("output.blink_interval_min", 2.0, "shortest time between blinks in seconds", 0.3, 60.0),
+    Row("output.blink_interval_max", 7.0, "longest time between blinks in seconds", 0.3, 60.0),
+    Row("output.seed", 0, "of the blinks", 0, 2**31 - 1),
+    Row("style.person", 0, "personal style: index of a speaker the network was trained on", 0, 1000),
+    Row("style.level", 1.0, "how strongly emotion is performed: 0 normal, 1 strong", 0.0, 1.0),
+    Row("emotion.source", "heard", "heard: from the voice; label: as emotion.label says", choices=("heard", "label")),
+    Row("emotion.label", "neutral", "the emotion to perform where emotion.source is label", choices=EMOTIONS),
+    Row("emotion.intensity", 1.0, "0 neutral, 1 as in the training data, up to 2", 0.0, 2.0),
+    Row("emotion.blend", 1.0, "share of emotion.label against the emotion heard", 0.0, 1.0),
+)
+"""Parameters of the emotalk node."""
+
+
+def finish_settings(values: Values) -> FinishSettings:
+    """What `output.*` asks of the finisher. Raises ValueError."""
+    return FinishSettings(
+        gain=values["output.gain"],
+        mouth_gain=values["output.mouth_gain"],
+        upper_gain=values["output.upper_gain"],
+        gains=parse_gains(values["output.gains"]),
+        smoothing=values["output.smoothing"],
+        rest=values["output.rest"],
+        rest_time=values["output.rest_time"],
+        wake_time=values["output.wake_time"],
+        fade_rate=values["output.fade_rate"],
+        blinks=values["output.blinks"],
+        blink_interval=(values["output.blink_interval_min"], values["output.blink_interval_max"]),
+        seed=values["output.seed"],
+    )
+
+
+def pcm_format(values: Values) -> PcmFormat | None:
+    """The format of bare bytes, where the parameters tell it."""
+    if not values["audio.sample_rate"]:
+        return None
+    return PcmFormat(values["audio.sample_rate"], values["audio.channels"], values["audio.encoding"])
+
+
+def cross_check(values: Values, model: Any | None) -> str | None:
+    """What the single rows can't see: the reason for a rejection, or None.
+
+    Args:
+        values: all of them, as they would be.
+        model: the network, if one is loaded: then geometry and style are held against it.
+    """
+    if 0.0 < values["output.fps"] < 10.0:
+        return f"output.fps: {values['output.fps']:g} is neither 0 nor 10 to 120"
+    if values["stream.hop"] > values["stream.context"]:
+        hop, context = values["stream.hop"], values["stream.context"]
+        return f"stream.hop ({hop:g} s) must not be longer than stream.context ({context:g} s)"
+    try:
+        finish_settings(values)
+        if model is not None:
+            _against_model(values, model)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _against_model(values: Values, model: Any) -> None:
+    WindowSchedule.build(stream_settings(values), model.config)
+    controls(values).check(model)
+
+
+def stream_settings(values: Values) -> StreamSettings:
+    """`stream.*` and `output.fps` as the engine's `StreamSettings`."""
+    return StreamSettings(
+        hop=values["stream.hop"],
+        context=values["stream.context"],
+        lookahead=values["stream.lookahead"] or None,
+        fps=values["output.fps"] or None,
+    )
+
+
+def controls(values: Values, command: Any | None = None) -> Controls:
+    """`style.*` and `emotion.*` as the engine's `Controls`; `command`, an EmotionControl, replaces the latter."""
+    from emotalk_ros.model import EmotionControl  # imports torch
+
+    emotion = command
+    if emotion is None and values["emotion.source"] == "label":
+        emotion = EmotionControl.of(values["emotion.label"], values["emotion.intensity"], values["emotion.blend"])
+    elif emotion is None and values["emotion.intensity"] != 1.0:
+        emotion = EmotionControl.heard(values["emotion.intensity"])
+    return Controls(person=values["style.person"], level=values["style.level"], emotion=emotion)

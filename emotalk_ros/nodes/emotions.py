@@ -1,0 +1,72 @@
+"""EmotionState in both directions: a dialogue system's command, and what the face shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emotalk_ros.emotions import canonical
+from emotalk_ros.msg import EmotionState
+from emotalk_ros.nodes.messages import emotion_state
+
+if TYPE_CHECKING:
+    from emotalk_ros.model import EmotionControl
+
+
+def control_of(message: EmotionState) -> EmotionControl | None:
+    """The control that a command asks for; None: back to the heard emotion (or to the parameters).
+
+    Raises ValueError that names the value.
+    """
+    from emotalk_ros.model import EmotionControl  # imports torch
+
+    if message.source == EmotionState.HEARD or not (message.labels or message.dominant):
+        return None
+    if message.source not in (EmotionState.COMMANDED, EmotionState.BLENDED):
+        raise ValueError(f"source {message.source} is none of 0 (HEARD), 1 (COMMANDED), 2 (BLENDED)")
+    weights = list(message.probabilities)
+    if message.labels and len(weights) != len(message.labels):
+        raise ValueError(f"{len(message.labels)} labels, but {len(weights)} probabilities")
+    labels = dict(zip(message.labels, weights, strict=True)) if message.labels else {message.dominant: 1.0}
+    commanded = message.source == EmotionState.COMMANDED
+    blend = 1.0 if commanded and message.blend == 0.0 else float(message.blend)
+    return EmotionControl(labels=labels, intensity=float(message.intensity), blend=blend)
+
+
+def describe(control: EmotionControl | None) -> str:
+    """For the log."""
+    if control is None:
+        return "back to the emotion of the parameters"
+    labels = ", ".join(f"{label} {weight:g}" for label, weight in control.labels.items())
+    hint = " (intensity 0 shows neutral; 1 is as in the training data)" if control.intensity == 0.0 else ""
+    return f"{labels}; intensity {control.intensity:g}{hint}, blend {control.blend:g}"
+
+
+def shown(
+    labels: Sequence[str], heard: Sequence[float], control: EmotionControl | None, stamp_ns: int, frame_id: str
+) -> EmotionState:
+    """What the face shows at `stamp_ns`: the emotion heard, mixed with the one commanded by its blend."""
+    probabilities = np.asarray(heard, dtype=np.float64)
+    intensity = 1.0 if control is None else control.intensity
+    if control is None or not control.labels or control.blend == 0.0:
+        return emotion_state(labels, probabilities, stamp_ns=stamp_ns, intensity=intensity, frame_id=frame_id)
+    weights = np.array([control.labels.get(_home(label), 0.0) for label in labels])
+    weights /= max(weights.sum(), 1e-9)
+    return emotion_state(
+        labels,
+        (1.0 - control.blend) * probabilities + control.blend * weights,
+        stamp_ns=stamp_ns,
+        intensity=intensity,
+        source=EmotionState.COMMANDED if control.blend == 1.0 else EmotionState.BLENDED,
+        blend=control.blend,
+        frame_id=frame_id,
+    )
+
+
+def _home(label: str) -> str:
+    try:
+        return canonical(label)
+    except ValueError:
+        return label

@@ -1,0 +1,59 @@
+"""Loading the network as the parameters say, with errors that name the remedy. Imports torch only when called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from emotalk_ros.nodes.parameters import Values
+
+
+class NetworkError(RuntimeError):
+    """The network can't be had; the message says why and what helps."""
+
+
+KEYS = ("model.path", "model.device", "model.dtype", "model.threads")
+"""The parameters that a loaded network depends on."""
+
+
+def load_network(values: Values) -> Any:
+    """The network on its device, run once so that the first hop is not the slow one. Raises NetworkError."""
+    import torch
+
+    from emotalk_ros.model import CheckpointError, ModelNotFoundError, load_model
+
+    if values["model.threads"]:
+        torch.set_num_threads(values["model.threads"])
+    device = _device(values["model.device"])
+    dtype = getattr(torch, values["model.dtype"])
+    try:
+        model = load_model(values["model.path"] or None, device, dtype)
+        model.analyse(np.zeros(16000, dtype=np.float32))
+    except (ModelNotFoundError, CheckpointError, ValueError) as error:
+        raise NetworkError(str(error)) from error
+    except RuntimeError as error:  # no memory, or a number format that the device lacks
+        raise NetworkError(f"the network does not run on {device} with {values['model.dtype']}: {error}") from error
+    return model
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise NetworkError(f"model.device is {name}, but torch sees no CUDA device; use cpu or auto")
+        index, count = int(name.partition(":")[2] or 0), torch.cuda.device_count()
+        if index >= count:
+            raise NetworkError(f"model.device is {name}, but there are {count} CUDA devices, counted from 0")
+    return name
+
+
+def release(model: Any) -> None:
+    """Give the memory of the device back."""
+    import torch
+
+    if model.device.type == "cuda":
+        torch.cuda.empty_cache()
