@@ -1,6 +1,6 @@
 """Live replay: the audio of a bag published at a given rate, the frames of a running emotalk node collected.
 
-Measures what only a live run can: transport, queueing, computing. Nothing here judges; see `evaluation.replay_findings`.
+Measures what only a live run can: transport, queueing, computing. `evaluation.replay_findings` does the judging.
 """
 
 from __future__ import annotations

@@ -1,0 +1,160 @@
+"""One model on one clip: offline and streamed side by side, everything measured that the clip allows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotalk_ros.evaluation.datasets import Sample
+from emotalk_ros.evaluation.metrics import jitter, score_clip
+from emotalk_ros.evaluation.metrics_lips import best_lag, bilabial_closure, correlation
+from emotalk_ros.evaluation.references import energy_jaw, motionless
+from emotalk_ros.evaluation.subject import Subject
+from emotalk_ros.face import FaceBasis
+
+STILL, ENERGY, MEASURED = "motionless mean face", "energy jaw", "measured lips"
+"""Rows that stand beside every result: nothing moves; loudness opens the jaw; the measurement itself."""
+MODES = ("offline", "streamed")
+
+
+@dataclass
+class Motion:
+    """Coefficients (T, 52) at `fps` and emotion probabilities of the clip (L,) or None."""
+
+    coefficients: NDArray[np.float32]
+    fps: float
+    probabilities: NDArray[np.float32] | None = None
+
+
+def offline(subject: Subject, model: Any, audio: NDArray[np.float32]) -> Motion:
+    """The model on the whole clip, without finishing; long clips in long windows so that memory stays bounded."""
+    from emotalk_ros.streaming import Engine
+    from emotalk_ros.streaming.offline import offline_settings
+
+    controls = subject.controls()
+    fps = float(model.config.fps)
+    if len(audio) <= 20 * 16000:
+        result = model.analyse(audio, person=controls.person, level=controls.level, emotion=controls.emotion)
+        return Motion(result.coefficients, fps, _softmax(result.emotion_logits))
+    engine = Engine(model, offline_settings(model), controls, None)
+    frames = [*engine.feed(audio), *engine.flush()]
+    emotion = np.stack([frame.emotion for frame in frames])
+    mean = emotion.mean(axis=0) if emotion.shape[1] else None
+    return Motion(np.stack([frame.coefficients for frame in frames]), fps, mean)
+
+
+def streamed(subject: Subject, model: Any, audio: NDArray[np.float32]) -> Motion:
+    """As the node would: hop by hop, with finishing. The emotion is its mean over frames with speech."""
+    engine = subject.engine(model)
+    frames = [*engine.feed(audio), *engine.flush()]
+    emotion = np.stack([frame.emotion for frame in frames])
+    weight = np.array([frame.activity for frame in frames]) + 1e-3
+    mean = (emotion * weight[:, None]).sum(axis=0) / weight.sum() if emotion.shape[1] else None
+    return Motion(np.stack([frame.coefficients for frame in frames]), engine.fps, mean)
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    if not logits.size:
+        return None
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum(), np.float32)
+
+
+def resampled(motion: NDArray[np.float32], fps: float, target: float, frames: int) -> NDArray[np.float32]:
+    """(T, 52) at `fps` at the instants n / `target`, `frames` of them (the last value is held)."""
+    if abs(fps - target) < 1e-6 and len(motion) >= frames:
+        return motion[:frames]
+    wanted, have = np.arange(frames) / target, np.arange(len(motion)) / fps
+    return np.stack([np.interp(wanted, have, column) for column in motion.T], axis=1).astype(np.float32)
+
+
+def score(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, float]:
+    """Every figure that this clip allows; NaN where it says nothing."""
+    if sample.gap is not None:
+        return score_gap(motion, sample, basis)
+    if sample.reference is not None:
+        frames = min(len(sample.reference), max(math.floor(len(motion.coefficients) / motion.fps * sample.fps), 1))
+        prediction = resampled(motion.coefficients, motion.fps, sample.fps, frames)
+        return score_clip(prediction, sample.reference[:frames], basis, sample.fps, sample.phones)
+    return {"lip_jitter_m_s3": jitter(basis.displacement(motion.coefficients, basis.lip_ids), motion.fps)}
+
+
+def score_gap(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, float]:
+    """The lips against measured ones: correlation of the whole clip, best lag, closures at b, p and m."""
+    assert sample.gap is not None
+    frames = min(len(sample.gap), max(math.floor(len(motion.coefficients) / motion.fps * sample.fps), 1))
+    gap = basis.relative_lip_gap(resampled(motion.coefficients, motion.fps, sample.fps, frames)).astype(np.float64)
+    figures = _closures(gap, sample)
+    measured = sample.gap[:frames]
+    seen = np.isfinite(measured)
+    lag = best_lag(gap[seen], measured[seen], sample.fps)
+    return {
+        "lip_gap_correlation": correlation(gap[seen], measured[seen]),
+        "best_lag_s": lag.seconds,
+        "best_lag_correlation": lag.correlation,
+        **figures,
+        "lip_jitter_m_s3": jitter(basis.displacement(motion.coefficients, basis.lip_ids), motion.fps),
+    }
+
+
+def _closures(gap: NDArray[np.float64], sample: Sample) -> dict[str, float]:
+    loose = bilabial_closure(gap, sample.fps, sample.phones)
+    strict = bilabial_closure(gap, sample.fps, sample.phones, at_centre=True)
+    return {
+        "closures": float(loose.closed),
+        "closures_at_centre": float(strict.closed),
+        "bilabials": float(loose.total),
+    }
+
+
+def measured_row(sample: Sample) -> dict[str, float]:
+    """What the measured lips themselves score: the ceiling of the closures."""
+    assert sample.gap is not None
+    held = np.where(np.isfinite(sample.gap), sample.gap, np.nanmedian(sample.gap))
+    return {"lip_gap_correlation": 1.0, "best_lag_s": 0.0, "best_lag_correlation": 1.0, **_closures(held * 180, sample)}
+
+
+def reference_rows(sample: Sample, basis: FaceBasis, mean: NDArray[np.float32] | None) -> dict[str, dict[str, float]]:
+    """The rows that need no model: name to figures."""
+    frames = math.ceil(len(sample.audio) / 16000 * 30)
+    if sample.reference is None and sample.gap is None:
+        return {}
+    rows = {
+        STILL: score(Motion(motionless(frames, mean), 30.0), sample, basis),
+        ENERGY: score(Motion(energy_jaw(sample.audio, frames), 30.0), sample, basis),
+    }
+    if sample.gap is not None:
+        rows[MEASURED] = measured_row(sample)
+    return rows
+
+
+def measure(
+    subject: Subject, model: Any, sample: Sample, basis: FaceBasis, *, style: str = "clip"
+) -> dict[str, dict[str, Any]]:
+    """Mode to `{"figures": ..., "probabilities": [...] or None}` of one clip.
+
+    Args:
+        style: "clip" animates in the style (person, level) the clip was made in, where it is known; "fixed" in the
+            subject's.
+    """
+    if style == "clip":
+        persons = int(getattr(model.config, "num_persons", 1))
+        known = sample.person if sample.person is not None and 0 <= sample.person < persons else None
+        subject = replace(
+            subject,
+            person=subject.person if known is None else known,
+            level=subject.level if sample.level is None else sample.level,
+        )
+    results: dict[str, dict[str, Any]] = {}
+    for mode, run in (("offline", offline), ("streamed", streamed)):
+        motion = run(subject, model, sample.audio)
+        heard = motion.probabilities
+        results[mode] = {
+            "figures": score(motion, sample, basis),
+            "probabilities": None if heard is None else [round(float(p), 6) for p in heard],
+        }
+    return results
