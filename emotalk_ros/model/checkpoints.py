@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from emotalk_ros.model.published import CheckpointError
+from emotalk_ros.model.speech import SpeechNetwork
 
 DEFAULT_MODEL = Path("models") / "emotalk-tiny"
 """The folder of the model that ships, in the source tree and under share/emotalk_ros."""
@@ -75,7 +75,8 @@ def load_model(
     noisy = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model, info = kinds[name].from_pretrained(folder, dtype=dtype, local_files_only=True, output_loading_info=True)
+        load: Any = kinds[name].from_pretrained
+        model, info = load(folder, dtype=dtype, local_files_only=True, output_loading_info=True)
     except (RuntimeError, OSError) as error:
         raise CheckpointError(f"{folder} cannot be loaded: {error}") from error
     finally:
@@ -87,12 +88,12 @@ def load_model(
     return model.to(device).eval()
 
 
-def model_classes() -> dict[str, type[PreTrainedModel]]:
+def model_classes() -> dict[str, type[SpeechNetwork]]:
     """Model class by `model_type`."""
+    from emotalk_ros.model.baselines import baseline_classes
     from emotalk_ros.model.emotalk import EmoTalk
 
-    classes: tuple[type[PreTrainedModel], ...] = (EmoTalk,)
-    return {kind.config_class.model_type: kind for kind in classes}
+    return {"emotalk": EmoTalk, **baseline_classes()}
 
 
 def _checked(folder: Path, origin: str) -> Path:

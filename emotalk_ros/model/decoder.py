@@ -66,11 +66,12 @@ class DecoderLayer(nn.Module):
         """(B, T, D) hidden and (B, T, D) emotion embedding to (B, T, D). Frame t depends on frames up to t only."""
         hidden = self.norm1(hidden + self.dropout(self._self_attention(hidden)))
         if self.guided:
-            hidden = self.norm2(hidden + self.dropout(self._emotion_attention(emotion)))
+            hidden = self.norm2(hidden + self.dropout(self.emotion_attention(emotion)))
         inner = self.dropout(self.activation(self.linear1(hidden)))
         return self.norm3(hidden + self.dropout(self.linear2(inner)))
 
-    def _emotion_attention(self, emotion: Tensor) -> Tensor:
+    def emotion_attention(self, emotion: Tensor) -> Tensor:
+        """The diagonal memory attention: (..., D) to (..., D), each frame on its own."""
         attention = self.multihead_attn
         width = emotion.shape[-1]
         value = functional.linear(emotion, attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :])

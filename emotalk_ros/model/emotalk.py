@@ -6,19 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 
 from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.encoder import SpeechEncoder
-from emotalk_ros.model.inference import SpeechToFace
-from emotalk_ros.model.mel import LogMel
 from emotalk_ros.model.output import EmoTalkOutput
-from emotalk_ros.model.timing import SAMPLE_RATE, frame_count, published_frame_count, stretch, valid_mask
-
-NORMALIZATION_EPS = 1e-7
-"""Added to the variance, as Hugging Face's wav2vec2 feature extractor does."""
+from emotalk_ros.model.speech import SpeechNetwork, build_encoder
+from emotalk_ros.model.timing import FEATURE_RATE, stretch, valid_mask
 
 
 class EmotionClassifier(nn.Module):
@@ -34,7 +30,7 @@ class EmotionClassifier(nn.Module):
         return self.out_proj(torch.tanh(self.dense(mean)))
 
 
-class EmoTalk(SpeechToFace, PreTrainedModel):
+class EmoTalk(SpeechNetwork):
     """Speech to blendshape coefficients with content and emotion in separate embeddings.
 
     Two speech encoders; the content head gives C frames wide `content_dim`, the emotion head the embedding E832 and,
@@ -46,20 +42,18 @@ class EmoTalk(SpeechToFace, PreTrainedModel):
     """
 
     config: EmoTalkConfig
-    config_class = EmoTalkConfig
+    config_class: type[PreTrainedConfig] | None = EmoTalkConfig
     base_model_prefix = "emotalk"
-    main_input_name = "input_values"
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
+    emotion_encoder: SpeechEncoder
     emotion_prototypes: Tensor
     prototypes_set: Tensor
 
     def __init__(self, config: EmoTalkConfig) -> None:
         super().__init__(config)
         width = config.decoder_dim
-        self.content_encoder = _encoder(config, config.content_config, config.frontend)
+        self.content_encoder = build_encoder(config, config.content_config, config.frontend)
         if config.disentangle:
-            self.emotion_encoder = _encoder(config, config.emotion_config, config.emotion_frontend)
+            self.emotion_encoder = build_encoder(config, config.emotion_config, config.emotion_frontend)
         emotion_hidden = config.emotion_encoder_config.hidden_size
         self.emotion_classifier = EmotionClassifier(emotion_hidden, len(config.emotion_labels))
         self.content_head = nn.Linear(config.content_config.hidden_size, config.content_dim)
@@ -85,19 +79,12 @@ class EmoTalk(SpeechToFace, PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, EmoTalk):
-            init.zeros_(module.output.weight)
-            init.zeros_(module.output.bias)
-            init.zeros_(module.emotion_prototypes)
-            init.zeros_(module.prototypes_set)
-        elif isinstance(module, nn.Linear):
-            if getattr(module.weight, "_is_hf_initialized", False):
-                return
-            init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                init.zeros_(module.bias)
-        else:
-            super()._init_weights(module)
+        super()._init_weights(module)
+        if module is self:
+            init.zeros_(self.output.weight)
+            init.zeros_(self.output.bias)
+            init.zeros_(self.emotion_prototypes)
+            init.zeros_(self.prototypes_set)
 
     def forward(
         self,
@@ -174,7 +161,9 @@ class EmoTalk(SpeechToFace, PreTrainedModel):
         Training drives one clip's content with another's emotion through this, without running the encoders again.
         """
         batch, size = content.shape[:2]
-        styles = torch.cat([self._level(level, batch), self._person(person, batch)], dim=-1)
+        styles = torch.cat(
+            [self._level(level, batch), self.person_embedding(self._person_weights(person, batch))], dim=-1
+        )
         hidden = torch.cat(
             [content, torch.relu(self.emotion_condition(emotion)), styles[:, None].expand(-1, size, -1)], dim=-1
         )
@@ -191,7 +180,7 @@ class EmoTalk(SpeechToFace, PreTrainedModel):
         """Freeze the wav2vec2 convolutions, as the paper trains; log-mel ones hold nothing pre-trained."""
         for encoder in self._encoders():
             if not encoder.is_mel:
-                encoder.feature_extractor._freeze_parameters()
+                encoder.feature_extractor.requires_grad_(False)
 
     @torch.no_grad()
     def set_prototypes(self, prototypes: Tensor) -> None:
@@ -211,54 +200,15 @@ class EmoTalk(SpeechToFace, PreTrainedModel):
     def _encoders(self) -> list[SpeechEncoder]:
         return [self.content_encoder, self.emotion_encoder] if self.config.disentangle else [self.content_encoder]
 
-    def _frames(self, values: Tensor, lengths: Tensor | None, frames: Tensor | int | None) -> tuple[Tensor | None, int]:
-        """Frame count per clip (None: all the same) and the frames of the longest."""
-        fps = self.config.fps
-        published = self.config.resampling == "align_corners"
-        if isinstance(frames, int):
-            return None if lengths is None else torch.full_like(lengths, frames), frames
-        if frames is not None:
-            return frames, int(frames.max())
-        size = (published_frame_count if published else frame_count)(values.shape[1], fps)
-        if lengths is None:
-            return None, size
-        if published:
-            return torch.ceil(lengths.double() / SAMPLE_RATE * fps).long(), size
-        return -torch.div(-lengths * fps, SAMPLE_RATE, rounding_mode="floor"), size
-
-    def _prepare(self, values: Tensor, lengths: Tensor | None) -> Tensor:
-        """Silence behind each clip's end, and the normalisation."""
-        valid = None if lengths is None else valid_mask(lengths, values.shape[1])
-        if valid is not None:
-            values = torch.where(valid, values, 0.0)
-        if self.config.normalization == "none":
-            return values
-        values = values.float()
-        number = values.shape[1] if lengths is None else lengths[:, None].float()
-        mean = values.sum(-1, keepdim=True) / number
-        centred = values - mean if valid is None else torch.where(valid, values - mean, 0.0)
-        variance = centred.square().sum(-1, keepdim=True) / number
-        floor = self.config.min_std**2
-        return centred / torch.sqrt(variance.clamp(min=floor) + NORMALIZATION_EPS)
-
-    def _content_states(self, values: Tensor, lengths: Tensor | None, frames: Tensor | None, size: int) -> Tensor:
-        """(B, T, H) of the content encoder, T frames: resampled before the transformer."""
-        encoder = self.content_encoder
-        if self.config.resampling == "grid":
-            return self._grid_states(encoder, values, frames, size)
-        features, in_lengths = self._wave_features(encoder, values, lengths)
-        out_lengths = torch.full_like(in_lengths, size) if frames is None else frames
-        return encoder(stretch(features, in_lengths, out_lengths, size), frames)
-
     def _emotion_states(self, values: Tensor, lengths: Tensor | None, frames: Tensor | None, size: int) -> Tensor:
         """(B, T, H) of the emotion encoder: resampled to its own frame count before, to the content's after."""
         encoder = self.emotion_encoder if self.config.disentangle else self.content_encoder
         if self.config.resampling == "grid":
             return self._grid_states(encoder, values, frames, size)
         features, in_lengths = self._wave_features(encoder, values, lengths)
-        middle_size = int(features.shape[1] / 50 * self.config.fps)
+        middle_size = int(features.shape[1] / FEATURE_RATE * self.config.fps)
         # int(S / 50 * fps) in the published code's double precision
-        middle = (in_lengths.double() / 50 * self.config.fps).floor().long()
+        middle = (in_lengths.double() / FEATURE_RATE * self.config.fps).floor().long()
         states = encoder(stretch(features, in_lengths, middle, middle_size), None if lengths is None else middle)
         return stretch(states, middle, torch.full_like(middle, size) if frames is None else frames, size)
 
@@ -271,18 +221,6 @@ class EmoTalk(SpeechToFace, PreTrainedModel):
         if own is None:
             own = torch.full((values.shape[0],), own_size, device=values.device)
         return stretch(states, own, torch.full_like(own, size) if frames is None else frames, size)
-
-    def _grid_states(self, encoder: SpeechEncoder, values: Tensor, frames: Tensor | None, size: int) -> Tensor:
-        """States of `size` frames at the instants t / fps, each read `lookahead_frames` positions later."""
-        ahead = self.config.lookahead_frames
-        features = encoder.grid_features(values, size + ahead, self.config.fps)
-        return encoder(features, None if frames is None else frames + ahead)[:, ahead:]
-
-    def _wave_features(self, encoder: SpeechEncoder, values: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        features = encoder.features(values, lengths)
-        if lengths is None:
-            return features, torch.full((features.shape[0],), features.shape[1], device=features.device)
-        return features, encoder.feature_lengths(lengths)
 
     def _classify(self, states: Tensor, frames: Tensor | None, per_frame: bool) -> tuple[Tensor, Tensor | None]:
         """Logits of the mean over the clip's frames, and of the mean over frames 0..t."""
@@ -323,19 +261,6 @@ class EmoTalk(SpeechToFace, PreTrainedModel):
         level = level.to(weight.dtype)
         return self.level_embedding(torch.stack([1 - level, level], dim=-1))
 
-    def _person(self, person: Tensor | None, batch: int) -> Tensor:
-        weight = self.person_embedding.weight
-        count = self.config.num_persons
-        if person is None:
-            person = torch.zeros(batch, dtype=torch.long, device=weight.device)
-        if person.dim() == 1 and person.shape[0] == batch and not person.is_floating_point():
-            person = nn.functional.one_hot(person, count)
-        if person.shape != (batch, count):
-            raise ValueError(
-                f"expected person as ({batch},) int indices or ({batch}, {count}) weights, got {tuple(person.shape)}"
-            )
-        return self.person_embedding(person.to(weight.dtype))
-
     def _decode(self, hidden: Tensor, emotion: Tensor) -> Tensor:
         for layer in self.decoder:
             hidden = layer(hidden, emotion)
@@ -347,21 +272,3 @@ class EmoTalk(SpeechToFace, PreTrainedModel):
         if self.config.output_activation == "clamp" and not self.training:
             return coefficients.clamp(0, 1)
         return coefficients
-
-
-def _encoder(config: EmoTalkConfig, sizes: Any, frontend: str) -> SpeechEncoder:
-    log_mel = None
-    if frontend == "mel":
-        rate = config.fps
-        for stride in sizes.conv_stride:
-            rate *= stride
-        log_mel = LogMel(
-            config.mel_bands,
-            config.mel_window,
-            config.mel_fft,
-            config.mel_floor,
-            config.mel_mean,
-            config.mel_std,
-            rate,
-        )
-    return SpeechEncoder(sizes, log_mel, causal=config.attention == "causal")

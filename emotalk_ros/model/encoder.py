@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -130,7 +131,8 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
         return embed(functional.pad(hidden, (0, 0, reach, 0)))[:, : hidden.shape[1]]
 
     def _convolve(self, values: Tensor, statistics: tuple[Tensor, Tensor] | None) -> Tensor:
-        first, *rest = self.feature_extractor.conv_layers
+        layers: Any = self.feature_extractor.conv_layers
+        first, *rest = layers
         hidden = values[:, None]
         if statistics is None:
             hidden = first(hidden)
@@ -145,7 +147,8 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
 
     def _group_statistics(self, values: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and 1 / std (B, C, 1) of the first convolution over each clip's own outputs, in pieces."""
-        layer = self.feature_extractor.conv_layers[0]
+        layers: Any = self.feature_extractor.conv_layers
+        layer = layers[0]
         kernel, stride = layer.conv.kernel_size[0], layer.conv.stride[0]
         total = (values.shape[1] - kernel) // stride + 1
         if lengths is None:

@@ -124,19 +124,6 @@ class SpeechToFace:
             raise ValueError(f"{name} holds NaN or infinite samples")
         return tensor
 
-    def _check_inputs(self, values: Tensor, lengths: Tensor | None, batch: int | None = None) -> None:
-        if values.dim() != 2 or not values.is_floating_point():
-            raise ValueError(
-                f"expected samples as a float tensor (batch, samples), got {values.dtype} {tuple(values.shape)}"
-            )
-        if batch is not None and values.shape[0] != batch:
-            raise ValueError(f"expected {batch} clips to take the emotion from, got {values.shape[0]}")
-        shortest = getattr(self.config, "min_samples", 1)
-        if values.shape[1] < shortest:
-            raise ValueError(f"expected at least {shortest} samples, got {values.shape[1]}")
-        if lengths is not None and lengths.shape != (values.shape[0],):
-            raise ValueError(f"expected lengths of shape ({values.shape[0]},), got {tuple(lengths.shape)}")
-
     def _control_inputs(self, emotion: Any) -> dict[str, Tensor]:
         if emotion is None:
             return {}

@@ -19,6 +19,7 @@ class EmoTalkOutput(ModelOutput):
         emotion: (B, T, E) emotion embedding that drove the decoder (E832 in the paper); None for models without.
         frame_lengths: (B,) frames of each clip.
         frame_emotion_logits: (B, T, L) logits of the mean over frames 0..t, if asked for.
+        loss: scalar, a baseline's own training terms, a mean over frames; None for most.
     """
 
     coefficients: Tensor | None = None
@@ -27,3 +28,4 @@ class EmoTalkOutput(ModelOutput):
     emotion: Tensor | None = None
     frame_lengths: Tensor | None = None
     frame_emotion_logits: Tensor | None = None
+    loss: Tensor | None = None
