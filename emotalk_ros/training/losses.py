@@ -135,8 +135,10 @@ class Objective(nn.Module):
         Returns:
             the weighted loss (scalar), the terms (5,) without their weights and without gradient, the model's output.
         """
+        # A baseline that encodes the true face in training asks for it, and brings terms of its own.
+        own = {"target": batch.target} if getattr(self.model, "wants_target", False) else {}
         output: EmoTalkOutput = self.model(
-            batch.audio, lengths=batch.samples, person=batch.person, level=batch.level, frames=batch.frames
+            batch.audio, lengths=batch.samples, person=batch.person, level=batch.level, frames=batch.frames, **own
         )
         assert output.coefficients is not None
         made, wanted = output.coefficients.float(), batch.target
@@ -156,7 +158,10 @@ class Objective(nn.Module):
         closed, scale = self.recipe.lip_gap_closed, self.recipe.lip_gap_scale
         terms["lip_gap"] = self.gap.loss(made, wanted, frames, closed, scale)
         vector = torch.stack([terms[name] for name in TERMS]) / counts.clamp(min=1.0)
-        return (vector * self.lambdas).sum(), vector.detach(), output
+        loss = (vector * self.lambdas).sum()
+        if output.loss is not None:
+            loss = loss + output.loss
+        return loss, vector.detach(), output
 
     def _cross(self, batch: Batch, output: EmoTalkOutput) -> Tensor:
         """Faces (P, T, 52) of one window's content with another's emotion, stretched to the content's frames."""
