@@ -271,6 +271,17 @@ class CorpusWriter:
         (self.folder / PARTIAL).unlink(missing_ok=True)
         return self.folder / MANIFEST
 
+    def keep_sources(self, names: set[str]) -> None:
+        """Forgets the sources that are not in `names`."""
+        self._sources = {name: source for name, source in self._sources.items() if name in names}
+
+    def discard(self) -> None:
+        """Closes and removes the partial manifest of a writer that holds nothing worth keeping."""
+        self.close()
+        (self.folder / PARTIAL).unlink(missing_ok=True)
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
     def close(self) -> None:
         """Closes the partial manifest without finishing: a later writer with mode "append" goes on."""
         if self._file is not None:

@@ -1,0 +1,203 @@
+"""`emotalk prepare`: recordings of other people's layouts become a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from emotalk_ros.corpus.readers import Item, Problem, Summary
+
+app = typer.Typer(
+    help="Turn recordings into a training corpus: each bad file is named, the rest is kept.", no_args_is_help=True
+)
+
+Source = Annotated[Path, typer.Argument(help="Folder of the recordings.", show_default=False)]
+Out = Annotated[Path, typer.Argument(help="Folder of the corpus to write.", show_default=False)]
+Fps = Annotated[float, typer.Option(help="Coefficient frames per second of the corpus (or of .npy files).")]
+Append = Annotated[bool, typer.Option("--append", help="Add to the corpus in OUT, or finish an interrupted one.")]
+Licence = Annotated[str, typer.Option(help="Licence of the recordings, for model cards.")]
+Attribution = Annotated[str, typer.Option(help="Whom to credit, for model cards.")]
+Coefficients = Annotated[Path | None, typer.Option(help="Folder of the coefficients; default: beside the audio.")]
+
+
+def register(root: typer.Typer) -> None:
+    """Adds the verb `prepare` with one sub-verb a layout."""
+    root.add_typer(app, name="prepare")
+
+
+@app.command()
+def etf(
+    source: Source,
+    out: Out,
+    fps: Fps = 30.0,
+    append: Append = False,
+    licence: Licence = "3D-ETF, research only",
+    attribution: Attribution = "3D-ETF (Peng et al. 2023); RAVDESS; HDTF",
+) -> None:
+    """The 3D-ETF data set: {RAVDESS,HDTF}/{audio/*.wav,blendshape/*.npy}."""
+    from emotalk_ros.corpus.readers import read_etf
+
+    _run(lambda: read_etf(source, fps), out, append, ("RAVDESS", "HDTF"), licence, attribution)
+
+
+@app.command()
+def ravdess(
+    source: Source,
+    out: Out,
+    coefficients: Coefficients = None,
+    fps: Fps = 30.0,
+    append: Append = False,
+    licence: Licence = "CC BY-NC-SA 4.0",
+    attribution: Attribution = "RAVDESS (Livingstone and Russo 2018)",
+) -> None:
+    """RAVDESS speech with coefficients of the same name (without any: `prepare aligned` makes rule labels)."""
+    from emotalk_ros.corpus.readers import read_ravdess
+
+    _run(lambda: read_ravdess(source, coefficients, fps), out, append, ("RAVDESS",), licence, attribution)
+
+
+@app.command()
+def livelink(
+    source: Source,
+    out: Out,
+    fps: Fps = 30.0,
+    offset: Annotated[float, typer.Option(help="Seconds the sound starts before the first frame.")] = 0.0,
+    append: Append = False,
+    licence: Licence = "own recordings",
+    attribution: Attribution = "",
+) -> None:
+    """Takes of Live Link Face: CSV files with sound (or the take's movie) of the same name."""
+    from emotalk_ros.corpus.readers import read_livelink
+
+    _run(lambda: read_livelink(source, fps, offset), out, append, ("livelink",), licence, attribution)
+
+
+@app.command()
+def pairs(
+    source: Source,
+    out: Out,
+    coefficients: Coefficients = None,
+    fps: Fps = 30.0,
+    name: Annotated[str, typer.Option(help="What to call this source.")] = "pairs",
+    append: Append = False,
+    licence: Licence = "unknown",
+    attribution: Attribution = "",
+) -> None:
+    """Audio files with .npy, .npz or .csv coefficients of the same name; metadata.csv may tell actor and emotion."""
+    from emotalk_ros.corpus.readers import read_pairs
+
+    _run(lambda: read_pairs(source, coefficients, fps, name), out, append, (name,), licence, attribution)
+
+
+@app.command()
+def aligned(
+    source: Source,
+    out: Out,
+    layout: Annotated[str, typer.Option(help="auto, phones, librispeech, ljspeech, text or ravdess.")] = "auto",
+    fps: Fps = 30.0,
+    name: Annotated[str | None, typer.Option(help="What to call this source; default: the folder's name.")] = None,
+    speaker: Annotated[
+        str | None,
+        typer.Option(help="'one', 'folder', or a regular expression whose group in the name is the speaker."),
+    ] = None,
+    append: Append = False,
+    licence: Licence = "unknown",
+    attribution: Attribution = "",
+) -> None:
+    """Transcribed speech: phones from phones.json or by forced alignment (pocketsphinx), labels by rule."""
+    from emotalk_ros.corpus.readers import read_aligned
+
+    title = name or source.resolve().name
+    _run(lambda: read_aligned(source, layout, fps, title, speaker), out, append, (title,), licence, attribution)
+
+
+@app.command()
+def video(
+    source: Source,
+    out: Out,
+    model: Annotated[Path, typer.Option(help="MediaPipe's face_landmarker.task.", show_default=False)],
+    fps: Fps = 30.0,
+    speaker: Annotated[str, typer.Option(help="'folder' (each sub-folder an actor) or 'file'.")] = "folder",
+    append: Append = False,
+    licence: Licence = "unknown",
+    attribution: Attribution = "",
+) -> None:
+    """Videos of talking faces: coefficients by MediaPipe, sound by ffmpeg."""
+
+    def items() -> Iterable[Item | Problem]:
+        from emotalk_ros.corpus.video import read_video
+
+        return read_video(source, model, fps, speaker)
+
+    _run(items, out, append, ("video", "RAVDESS"), licence, attribution)
+
+
+def _run(
+    items: Callable[[], Iterable[Item | Problem]],
+    out: Path,
+    append: bool,
+    sources: tuple[str, ...],
+    licence: str,
+    attribution: str,
+) -> None:
+    """Reads all items into the corpus `out` under a progress bar, and prints what came of it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from emotalk_ros.corpus.readers import Item, prepare
+    from emotalk_ros.corpus.store import CorpusError, CorpusWriter, Source
+
+    console = Console(stderr=True)
+    try:
+        listed = list(items())
+        kept = [Source(name, licence, attribution) for name in sources]
+        writer = CorpusWriter(out, kept, mode="append" if append else "new")
+    except CorpusError as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    try:
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task("reading", total=len(listed))
+            summary = prepare(listed, writer, lambda _: bar.advance(task))
+    except KeyboardInterrupt:
+        writer.close()
+        console.print(f"interrupted: go on with --append (clips so far are in {out})", highlight=False)
+        raise typer.Exit(130) from None
+    except CorpusError as error:
+        writer.close()
+        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    writer.keep_sources({record.source for record in writer.records})  # the others do not belong in a model card
+    found = sum(isinstance(entry, Item) for entry in listed)
+    _report(console, summary, found)
+    if not writer.records:
+        writer.discard()
+        console.print(f"[red]error:[/red] nothing usable was found: no corpus written to {out}", highlight=False)
+        raise typer.Exit(1)
+    writer.finish()
+    typer.echo(out)
+
+
+def _report(console: Console, summary: Summary, found: int) -> None:
+    """What was left out and why, then what was kept."""
+    from rich.table import Table
+
+    for problem in summary.problems:
+        console.print(f"[yellow]left out[/yellow] {problem.name}: {problem.reason}", highlight=False, soft_wrap=True)
+    totals = Table("clips", "left out", "hours", "frames", "actors", "emotions", title="prepared")
+    emotions = ", ".join(f"{name} {count}" for name, count in sorted(summary.emotions.items()))
+    totals.add_row(
+        f"{summary.clips} of {found}" + (f" (+ {summary.kept_before} before)" if summary.kept_before else ""),
+        str(len(summary.problems)),
+        f"{summary.seconds / 3600:.2f}",
+        str(summary.frames),
+        str(len(summary.actors)),
+        emotions,
+    )
+    console.print(totals)

@@ -1,0 +1,105 @@
+"""Forced alignment of transcribed English speech: when each phone is said (pocketsphinx, an optional extra).
+
+Two passes, as pocketsphinx asks for: words first, then the phones and states of those words. Words that its
+dictionary (CMU) lacks get a guessed pronunciation from espeak-ng, where that is installed; the guesses are reported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotalk_ros.corpus.store import SAMPLE_RATE, CorpusError, Phone
+
+_FRAME_SECONDS = 0.01
+_SILENT = frozenset({"SIL", "+SPN+", "+NSN+", "<sil>", "[NOISE]", "[SPEECH]"})
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Phones (ARPAbet or SIL, start s, end s) that tile the clip, and the words whose pronunciation was guessed."""
+
+    phones: tuple[Phone, ...]
+    guessed: tuple[str, ...] = ()
+
+
+class Aligner:
+    """Aligns clips one after another with pocketsphinx's US English model.
+
+    `guess(word) -> phones` pronounces words out of the dictionary; the default asks espeak-ng. Raises CorpusError when
+    pocketsphinx is not installed.
+    """
+
+    def __init__(self, guess: Callable[[str], list[str]] | None = None) -> None:
+        try:
+            from pocketsphinx import Decoder
+        except ImportError as error:
+            raise CorpusError("forced alignment needs pocketsphinx: pip install 'emotalk_ros[corpus]'") from error
+        # Beams stay at their defaults: wider ones do not help and narrower ones lose utterances.
+        self._decoder: Any = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
+        self._guess = guess or guess_pronunciation
+
+    def align(self, audio: NDArray[np.floating], text: str) -> Alignment:
+        """Phones of `audio` (n,), mono 16 kHz, full scale +-1, that says `text`.
+
+        Raises CorpusError when the text is empty, a word cannot be pronounced, or the two do not fit together.
+        """
+        words = spoken_words(text)
+        if not words:
+            raise CorpusError(f"no words in the transcript {text!r}")
+        guessed = tuple(dict.fromkeys(word for word in words if self._decoder.lookup_word(word) is None))
+        for word in guessed:
+            self._decoder.add_word(word, " ".join(self._guess(word)), update=True)
+        pcm = np.clip(np.asarray(audio) * 32767.0, -32768, 32767).astype(np.int16).tobytes()
+        try:
+            self._decoder.set_align_text(" ".join(words))
+            self._pass(pcm)
+            self._decoder.set_alignment()
+            self._pass(pcm)
+            found = self._decoder.get_alignment()
+        except RuntimeError as error:
+            raise CorpusError(f"audio and transcript do not fit ({error}): {text[:60]!r}") from error
+        phones = [
+            (_plain(phone.name), phone.start * _FRAME_SECONDS, (phone.start + phone.duration) * _FRAME_SECONDS)
+            for word in (found or ())
+            for phone in word
+        ]
+        if not any(name != "SIL" for name, _, _ in phones):
+            raise CorpusError(f"audio and transcript do not fit: nothing aligned of {text[:60]!r}")
+        return Alignment(tuple(phones), guessed)
+
+    def _pass(self, pcm: bytes) -> None:
+        self._decoder.start_utt()
+        self._decoder.process_raw(pcm, full_utt=True)
+        self._decoder.end_utt()
+
+
+def spoken_words(text: str) -> list[str]:
+    """Lower-case words of a transcript: letters, digits and inner apostrophes; hyphens part words."""
+    return re.findall(r"[a-z0-9]+(?:'[a-z]+)*", text.lower().replace("’", "'"))
+
+
+def guess_pronunciation(word: str) -> list[str]:
+    """ARPAbet phones of a word after espeak-ng. Raises CorpusError when it is not installed or stays silent."""
+    from emotalk_ros.corpus.espeak import Espeak, SynthesizerUnavailableError
+
+    try:
+        recording = Espeak.instance().speak(word)
+    except SynthesizerUnavailableError as error:
+        raise CorpusError(
+            f"the word {word!r} is in no dictionary and espeak-ng is not there to guess: {error}"
+        ) from error
+    phones = [name for name, _, _ in recording.phones if name != "SIL"]
+    if not phones:
+        raise CorpusError(f"the word {word!r} cannot be pronounced")
+    return phones
+
+
+def _plain(name: str) -> str:
+    """A phone without stress; every kind of silence and noise is SIL."""
+    return "SIL" if name in _SILENT or name.startswith(("+", "<", "[")) else name.rstrip("012")

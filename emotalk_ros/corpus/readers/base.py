@@ -1,0 +1,229 @@
+"""What all readers share: clips that load one by one, problems that are named while the rest is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotalk_ros.audio import SAMPLE_RATE, AudioFormatError, load_audio
+from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter
+from emotalk_ros.face.names import ARKIT_NAMES, COUNT, reorder
+
+Floats = NDArray[np.float32]
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf")
+"""What libsndfile opens."""
+
+SHORTEST = 0.3
+"""Clips under so many seconds are refused: nothing is said in them."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A clip that a reader has found and not yet read: `name` for messages, `load()` raises for what is wrong."""
+
+    name: str
+    load: Callable[[], Clip]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What was left out and why; a reader yields one in place of an item whose files are incomplete."""
+
+    name: str
+    reason: str
+
+
+@dataclass
+class Summary:
+    """The outcome of a preparation."""
+
+    clips: int = 0
+    seconds: float = 0.0
+    frames: int = 0
+    actors: set[int] = field(default_factory=set)
+    emotions: dict[str, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    kept_before: int = 0
+    """Clips that an interrupted run had already written."""
+
+    def count(self, clip: Clip) -> None:
+        """Adds a clip that was written."""
+        self.clips += 1
+        self.seconds += clip.duration
+        self.frames += len(clip.coefficients)
+        self.actors.add(clip.actor)
+        label = clip.emotion or "no label"
+        self.emotions[label] = self.emotions.get(label, 0) + 1
+
+
+def prepare(
+    items: Iterable[Item | Problem],
+    writer: CorpusWriter,
+    progress: Callable[[str], None] | None = None,
+) -> Summary:
+    """Reads every item into `writer` (which the caller finishes); what fails is in the summary, the rest is kept.
+
+    Items whose id the writer already has (an interrupted run) are not read again. `progress` is called with the name
+    of each item when it is done.
+    """
+    summary = Summary()
+    for item in items:
+        if isinstance(item, Problem):
+            summary.problems.append(item)
+        elif clip_id(item.name) in writer.done:
+            summary.kept_before += 1
+        else:
+            try:
+                clip = item.load()
+                if clip.duration < SHORTEST:
+                    raise CorpusError(f"only {clip.duration:.2f} s long: at least {SHORTEST} s are needed")
+                writer.add(clip)
+                summary.count(clip)
+            except (CorpusError, AudioFormatError, ValueError, FileNotFoundError, PermissionError) as error:
+                summary.problems.append(Problem(item.name, _without_name(str(error), item.name)))
+        if progress is not None:
+            progress(item.name)
+    return summary
+
+
+def clip_id(name: str) -> str:
+    """A name that may be a file name: other signs become `_`."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "_", name).strip("._") or "clip"
+
+
+def find_audio(folder: Path) -> dict[str, Path]:
+    """Audio files below `folder` by stem. Raises CorpusError for a folder that is missing or holds none."""
+    if not folder.is_dir():
+        raise CorpusError(f"no folder {folder}")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("."):
+            found.setdefault(path.stem, path)
+    if not found:
+        raise CorpusError(f"no audio below {folder} (looked for {', '.join(AUDIO_SUFFIXES)})")
+    return found
+
+
+def numbered(names: Iterable[str]) -> dict[str, int]:
+    """Actor numbers 0, 1, ... in the natural order of their names."""
+
+    def natural(name: str) -> list[tuple[int, int, str]]:
+        parts = re.split(r"(\d+)", name)
+        return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
+
+    return {name: number for number, name in enumerate(sorted(set(names), key=natural))}
+
+
+def checked_coefficients(values: NDArray[np.floating], where: str | Path, names: Sequence[str] = ARKIT_NAMES) -> Floats:
+    """(frames, 52) in the home order, clipped to 0..1, from columns called `names`.
+
+    Small excursions are clipped (smoothing leaves them). Raises CorpusError for another shape, values that are not
+    finite, percent instead of 0..1, or a face that never moves.
+    """
+    values = np.asarray(values, dtype=np.float32)
+    if values.ndim != 2 or len(values) == 0 or values.shape[1] != len(names):
+        raise CorpusError(f"{where}: expected coefficients (frames, {len(names)}), got {values.shape}")
+    if not np.isfinite(values).all():
+        raise CorpusError(f"{where}: coefficients hold NaN or infinity")
+    if values.max() > 2.0 or values.min() < -1.0:
+        raise CorpusError(
+            f"{where}: coefficients reach from {values.min():.3g} to {values.max():.3g}, 0..1 is expected "
+            "(are they percent?)"
+        )
+    if len(values) > 1 and np.ptp(values, axis=0).max() < 1e-6:
+        raise CorpusError(f"{where}: the face never moves")
+    if tuple(names) != ARKIT_NAMES:
+        try:
+            values = reorder(values, names)
+        except ValueError as error:
+            raise CorpusError(f"{where}: {error}") from error
+    return np.clip(values, 0.0, 1.0)
+
+
+def read_matrix(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...], float | None, tuple[str, ...]]:
+    """Coefficients of an .npy, .npz or .csv file: values (frames, C), column names, fps if the file tells, blind names.
+
+    An .npz holds `coefficients` and optionally `names` and `fps`; a .csv has a header with coefficient names in any
+    order and case (columns that are none, such as time, are left out), or 52 plain columns in the home order.
+    Raises CorpusError naming the file.
+    """
+    try:
+        if path.suffix == ".csv":
+            return _read_csv(path)
+        loaded = np.load(path, allow_pickle=False)
+        if path.suffix == ".npz":
+            with loaded as data:
+                if "coefficients" not in data:
+                    raise CorpusError(f"{path}: no array 'coefficients' among {', '.join(data.files)}")
+                names = tuple(str(n) for n in data["names"]) if "names" in data else ARKIT_NAMES
+                fps = float(data["fps"]) if "fps" in data else None
+                return np.array(data["coefficients"]), names, fps, ()
+        values = np.asarray(loaded)
+    except FileNotFoundError as error:
+        raise CorpusError(f"{path}: missing") from error
+    except (OSError, ValueError, EOFError) as error:
+        if isinstance(error, CorpusError):
+            raise
+        raise CorpusError(f"{path}: unreadable ({error})") from error
+    if values.ndim == 3 and values.shape[0] == 1:  # published predictions are (1, frames, 52)
+        values = values[0]
+    return values, ARKIT_NAMES, None, ()
+
+
+def _read_csv(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...], float | None, tuple[str, ...]]:
+    text = path.read_text(encoding="utf-8-sig").splitlines()
+    if not text:
+        raise CorpusError(f"{path}: empty")
+    header = [cell.strip() for cell in text[0].split(",")]
+    known = {name.lower(): name for name in ARKIT_NAMES}
+    columns = [(k, known[cell.lower()]) for k, cell in enumerate(header) if cell.lower() in known]
+    if columns:
+        rows, missing = text[1:], tuple(n for n in ARKIT_NAMES if n not in {c for _, c in columns})
+        values = np.array([[float(line.split(",")[k]) for k, _ in columns] for line in rows if line.strip()])
+        full = np.zeros((len(values), COUNT))
+        full[:, [ARKIT_NAMES.index(name) for _, name in columns]] = values.reshape(len(values), -1)
+        return full, ARKIT_NAMES, None, missing
+    values = np.array([[float(cell) for cell in line.split(",")] for line in text if line.strip()])
+    return values, ARKIT_NAMES, None, ()
+
+
+def matched(audio: Floats, coefficients: Floats, fps: float, where: str | Path) -> tuple[Floats, Floats]:
+    """Audio and coefficients cut to the shorter of the two.
+
+    Raises CorpusError when they differ by more than a quarter of a second and a twentieth: they do not belong together.
+    """
+    heard, seen = len(audio) / SAMPLE_RATE, len(coefficients) / fps
+    if abs(heard - seen) > max(0.25, 0.05 * max(heard, seen)):
+        raise CorpusError(f"{where}: {heard:.2f} s of audio but {seen:.2f} s of coefficients at {fps:g} fps")
+    frames = min(len(coefficients), max(1, int(heard * fps + 1e-6)))
+    samples = min(len(audio), -(-frames * SAMPLE_RATE // max(1, round(fps))) if float(fps).is_integer() else len(audio))
+    return audio[:samples], coefficients[:frames]
+
+
+def read_audio(path: Path) -> Floats:
+    """`load_audio` with errors as CorpusError naming the file."""
+    try:
+        return load_audio(path)
+    except FileNotFoundError as error:
+        raise CorpusError(f"{path}: missing") from error
+    except (AudioFormatError, OSError, RuntimeError) as error:
+        raise CorpusError(f"{path}: unreadable audio ({error})") from error
+
+
+def _without_name(text: str, name: str) -> str:
+    return text[len(name) :].lstrip(": ") if text.startswith(f"{name}:") else text
+
+
+def unmatched(audio: Iterable[str], other: Iterable[str], what: str) -> Iterator[Problem]:
+    """Problems for stems that have audio but no `what`, or the reverse."""
+    a, b = set(audio), set(other)
+    for stem in sorted(a - b):
+        yield Problem(stem, f"has audio but no {what}")
+    for stem in sorted(b - a):
+        yield Problem(stem, f"has {what} but no audio")
