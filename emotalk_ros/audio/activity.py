@@ -90,11 +90,11 @@ class SpeechActivity:
         """Activity of each block completed by `samples` (n,), shape (blocks,)."""
         joined = np.concatenate([self._rest, samples])
         count = len(joined) // BLOCK
-        self._rest = joined[count * BLOCK :]
+        self._rest = joined[count * BLOCK :].copy()
         if not count:
             return np.zeros(0, dtype=np.float32)
         framed = np.concatenate([self._before, joined[: count * BLOCK]])
-        self._before = framed[-BLOCK:]
+        self._before = framed[-BLOCK:].copy()
         out = np.empty(count, dtype=np.float32)
         for block, level in enumerate(self._level(framed, count)):
             out[block] = self._step(float(level))

@@ -72,7 +72,7 @@ class IntakeStatistics:
     trimmed_bytes: int = 0
     """Left over at chunks' ends, less than one sample of every channel."""
     slipped_samples: int = 0
-    """Inserted minus removed to follow the drift of the stamps' clock."""
+    """Inserted minus removed (at the input's rate) to follow the drift of the stamps' clock."""
 
     def as_dict(self) -> dict[str, int]:
         """The counts by name, for diagnostics."""

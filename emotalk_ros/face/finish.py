@@ -21,7 +21,7 @@ Vector = NDArray[np.float32]
 LOWER_FACE: NDArray[np.intp] = np.setdiff1d(np.arange(COUNT, dtype=np.intp), UPPER_FACE)
 """Indices of everything that speaks: jaw, mouth, tongue, puffed cheeks. It comes to rest with the voice."""
 
-_FAST = 0.5  # coefficient units per second at which the smoothing has halved
+_FAST = 1.5  # coefficient units per second at which the smoothing has halved
 _STILL = 0.009  # a fading upper face moves less than this per frame
 _SPEAKING = 0.5  # activity from which on somebody speaks
 

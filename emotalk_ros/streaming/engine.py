@@ -72,8 +72,19 @@ class Controls:
             weights = np.asarray(self.person, dtype=np.float64)
             if weights.shape != (count,) or not (weights >= 0).all() or abs(weights.sum() - 1) > 1e-3:
                 raise ValueError(f"person weights must be {count} numbers, none negative, that sum to 1")
-        if self.emotion is not None and hasattr(self.emotion, "model_inputs"):
-            self.emotion.model_inputs(model)
+        if getattr(self.emotion, "stretch", False):
+            raise ValueError("an emotion clip can be stretched to whole clips only, not to a stream: leave out stretch")
+
+
+class _PreparedEmotion:
+    """An emotion control whose arguments for the model are worked out once, not at every hop."""
+
+    def __init__(self, control: Any, model: FaceModel) -> None:
+        self._inputs: dict[str, Any] = control.model_inputs(model)
+
+    def model_inputs(self, model: FaceModel) -> dict[str, Any]:
+        """What `EmotionControl.model_inputs` gave."""
+        return self._inputs
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,7 @@ class Engine:
             coefficients as they are.
     """
 
+    _prepared: tuple[Controls, _PreparedEmotion | None]
     _origin_ns: int | None
     _hop: int
     _skip: int  # hops still to be left out
@@ -159,12 +171,13 @@ class Engine:
     @property
     def controls(self) -> Controls:
         """Style and emotion; assign to change them (ValueError when the model cannot follow)."""
-        return self._controls
+        return self._prepared[0]
 
     @controls.setter
     def controls(self, controls: Controls) -> None:
         controls.check(self.model)
-        self._controls = controls
+        emotion = None if controls.emotion is None else _PreparedEmotion(controls.emotion, self.model)
+        self._prepared = (controls, emotion)
 
     @property
     def origin_ns(self) -> int | None:
@@ -298,8 +311,8 @@ class Engine:
         audio = self._ring.read(window.start, window.end)
         if len(audio) < self._shortest:
             audio = np.pad(audio, (0, self._shortest - len(audio)))
-        controls = self._controls
-        result = self.model.analyse(audio, person=controls.person, level=controls.level, emotion=controls.emotion)
+        controls, emotion = self._prepared  # one read: another thread may assign controls
+        result = self.model.analyse(audio, person=controls.person, level=controls.level, emotion=emotion)
         available = len(result.coefficients) - 1
         take = np.minimum(np.arange(window.first, window.stop) - window.base, available)
         rows = np.asarray(result.coefficients, dtype=np.float32)[take]

@@ -1,0 +1,94 @@
+"""The streaming contract with the real network (random weights): its look-ahead is as its configuration says."""
+
+import numpy as np
+import pytest
+import torch
+
+from emotalk_ros.face.finish import Finisher
+from emotalk_ros.model import EmoTalk, EmoTalkConfig, EmotionControl
+from emotalk_ros.streaming import Controls, Engine, StreamSettings, animate
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(3)
+    network = EmoTalk(EmoTalkConfig.preset("tiny")).eval()
+    with torch.no_grad():
+        network.output.weight.normal_(0, 0.05)
+        network.output.bias.fill_(0.2)
+        network.set_prototypes(torch.randn_like(network.emotion_prototypes))
+    return network
+
+
+def run(engine, audio, size):
+    frames = []
+    for at in range(0, len(audio), size):
+        frames += engine.feed(audio[at : at + size])
+    return frames + engine.flush()
+
+
+def coefficients(frames):
+    return np.stack([f.coefficients for f in frames])
+
+
+@pytest.mark.parametrize("hop", [1 / 30, 0.1])
+def test_streamed_equals_offline_with_the_context_over_the_clip(model, speech, hop):
+    clip = speech[:24017]
+    streamed = coefficients(run(Engine(model, StreamSettings(hop=hop, context=2.0)), clip, 320))
+    assert np.ptp(streamed, axis=0).max() > 0.1  # the network does move
+    np.testing.assert_allclose(streamed, model.predict(clip), atol=1e-5)
+
+
+def test_every_cutting_gives_the_same_frames_with_finishing_and_interpolation(model, speech):
+    clip = speech[:24017]
+
+    def frames(size):
+        return run(Engine(model, StreamSettings(context=1.0, fps=50), finisher=Finisher(fps=50)), clip, size)
+
+    whole = frames(len(clip))
+    for size in (7, 320):
+        parts = frames(size)
+        np.testing.assert_allclose(coefficients(parts), coefficients(whole), atol=1e-5)
+        np.testing.assert_allclose([f.emotion for f in parts], [f.emotion for f in whole], atol=1e-5)
+    assert len(whole) == 76 and whole[0].emotion.shape == (8,)
+    assert whole[-1].emotion.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_short_context_gives_every_frame_too(model, speech):
+    frames = run(Engine(model, StreamSettings(hop=0.1, context=0.2)), speech, 5000)
+    assert [f.index for f in frames] == list(range(model.frame_count(len(speech))))
+
+
+def test_emotion_control_acts_from_the_next_hop_and_not_on_the_emotion_heard(model, speech):
+    engine = Engine(model, StreamSettings(context=4.0))
+    plain = run(engine, speech, 1600)
+    frames = []
+    for at in range(0, len(speech), 1600):
+        if at == 16000:
+            engine.controls = Controls(emotion=EmotionControl.of("angry"))
+        frames += engine.feed(speech[at : at + 1600])
+    frames += engine.flush()
+    change = np.abs(coefficients(frames) - coefficients(plain)).max(axis=1)
+    first = int(np.flatnonzero(change > 1e-6)[0])
+    assert 24 <= first <= 30
+    assert change[first + 10 :].min() > 1e-3
+    np.testing.assert_allclose([f.emotion for f in frames], [f.emotion for f in plain], atol=1e-5)
+
+
+def test_offline_pass_equals_predict(model, speech):
+    np.testing.assert_allclose(coefficients(animate(model, speech)), model.predict(speech), atol=1e-5)
+
+
+def test_the_papers_geometry_streams_in_aligned_windows(speech):
+    torch.manual_seed(1)
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
+             "conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}  # fmt: skip
+    config = EmoTalkConfig(
+        content_config=small, emotion_config=small, content_dim=24, emotion_condition_dim=24, level_dim=8, person_dim=8
+    )
+    network = EmoTalk(config).eval()
+    assert config.lookahead_samples is None
+    frames = run(Engine(network, StreamSettings(hop=0.2, context=1.0)), speech, 320)
+    assert len(frames) == 91
+    short = run(Engine(network, StreamSettings(hop=0.2, context=1.0)), speech[:50], 50)
+    assert len(short) == 1
