@@ -1,6 +1,7 @@
 """The face: names and orders of the 52 coefficients, expressions, finishing of a motion, meshes in mm (numpy only)."""
 
 from .basis import BasisError, FaceBasis, LipGapWeights
+from .default_face import default_face
 from .names import ARKIT_NAMES, COUNT, INDEX, LIVE_LINK_NAMES, reorder
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "BasisError",
     "FaceBasis",
     "LipGapWeights",
+    "default_face",
     "reorder",
 ]
