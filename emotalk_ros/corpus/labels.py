@@ -184,6 +184,8 @@ def _compose(mouth: NDArray[np.float64], face: NDArray[np.float64], closed: Floa
     corners = np.maximum(face[:, INDEX["mouthSmileLeft"]], face[:, INDEX["mouthSmileRight"]])
     mouth[:, INDEX["mouthPucker"]] *= 1.0 - 0.4 * corners
     mouth[:, MOUTH] = _together(mouth[:, MOUTH], face[:, MOUTH])
+    # A wrinkled nose lifts the upper lip as well: a closure has to press against it.
+    mouth[:, INDEX["mouthClose"]] += 0.085 * shut * (face[:, INDEX["noseSneerLeft"]] + face[:, INDEX["noseSneerRight"]])
     rest = np.ones(COUNT, dtype=bool)
     rest[MOUTH] = False
     mouth[:, rest] += face[:, rest]

@@ -193,7 +193,7 @@ def mouth_from_phones(
     parsed = _parsed(phones)
     if loudness is not None and loudness.shape != (frames,):
         raise ValueError(f"loudness has shape {loudness.shape}, expected ({frames},)")
-    times: Doubles = (np.arange(frames * _OVERSAMPLE) + 0.5) / (fps * _OVERSAMPLE)
+    times: Doubles = (np.arange(frames * _OVERSAMPLE, dtype=np.float64) + 0.5) / (fps * _OVERSAMPLE)
     coefficients = np.zeros((len(times), COUNT))
     if parsed:
         loud = _loudness_on(times, loudness, fps)
