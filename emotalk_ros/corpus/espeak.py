@@ -7,6 +7,7 @@ one core.
 
 from __future__ import annotations
 
+import _ctypes
 import atexit
 import ctypes
 import ctypes.util
@@ -14,8 +15,10 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,26 +123,24 @@ def made_up_voice(seed: int) -> EspeakVoice:
 
 
 class Espeak:
-    """The espeak-ng library of this process. Use `Espeak.instance()`: the library's state is global, so there is
-    one.
+    """espeak-ng with a data folder of its own to put made-up voices in. Safe to use from several threads (one at a
+    time).
+
+    The library's noise and flutter go on from one utterance to the next, whatever its seed: for the same text to give
+    the same samples everywhere, each utterance gets a freshly loaded library (25 ms).
     """
 
     _one: Espeak | None = None
     _guard = threading.Lock()
 
     def __init__(self) -> None:
-        self._library, data = _load()
+        _, data = _find()
         self._home = Path(tempfile.mkdtemp(prefix="emotalk-voices-"))
         atexit.register(shutil.rmtree, self._home, ignore_errors=True)
         _mirror_data(data, self._home / "espeak-ng-data")
-        rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, str(self._home).encode(), _OPTIONS)
-        if rate <= 0:
-            raise SynthesizerUnavailableError(f"espeak-ng did not start with its data in {data}: reinstall it")
-        self.sample_rate = int(rate)
         self._blocks: list[NDArray[np.int16]] = []
         self._events: list[tuple[float, str]] = []
         self._callback = _CALLBACK(self._receive)  # kept: the library calls it for as long as it lives
-        self._library.espeak_SetSynthCallback(self._callback)
 
     @classmethod
     def instance(cls) -> Espeak:
@@ -150,35 +151,37 @@ class Espeak:
             return cls._one
 
     def speak(self, text: str, voice: EspeakVoice | None = None) -> Recording:
-        """`text` spoken by `voice`, with its phones. Raises ValueError for text without a sound or an unknown
-        accent.
+        """`text` spoken by `voice`, with its phones: always the same samples for the same text and voice.
+
+        Raises ValueError for text without a sound or an unknown accent.
         """
         voice = voice or EspeakVoice("espeak")
-        with self._guard:
-            self._select(voice)
+        with self._guard, _library(self._home) as (library, sample_rate):
+            library.espeak_SetSynthCallback(self._callback)
+            self._select(library, voice)
             self._blocks, self._events = [], []
             data = text.encode()
-            status = self._library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
-            self._library.espeak_Synchronize()
+            status = library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
+            library.espeak_Synchronize()
             if status != 0 or not self._blocks:
                 raise ValueError(f"espeak-ng made no sound of {text!r} (status {status})")
             pcm = np.concatenate(self._blocks)
             events = self._events
-        audio = soxr.resample(pcm.astype(np.float32) / 32768.0, self.sample_rate, SAMPLE_RATE)
-        phones = phones_from_events(events, pcm, self.sample_rate)
+        audio = soxr.resample(pcm.astype(np.float32) / 32768.0, sample_rate, SAMPLE_RATE)
+        phones = phones_from_events(events, pcm, sample_rate)
         if not phones:
             raise ValueError(f"espeak-ng found no phones in {text!r}")
         return Recording(voice.name, audio, tuple(phones), voice.name, text, "espeak-ng")
 
-    def _select(self, voice: EspeakVoice) -> None:
+    def _select(self, library: Any, voice: EspeakVoice) -> None:
         name = voice.accent
         if voice.variant:
             (self._home / "espeak-ng-data" / "voices" / "!v" / voice.name).write_text(voice.variant, encoding="utf-8")
             name += f"+{voice.name}"
-        if self._library.espeak_SetVoiceByName(name.encode()) != 0:
+        if library.espeak_SetVoiceByName(name.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {name!r}")
         for parameter, value in ((_RATE, voice.rate), (_PITCH, voice.pitch), (_RANGE, voice.range), (_WORD_GAP, 0)):
-            self._library.espeak_SetParameter(parameter, value, 0)
+            library.espeak_SetParameter(parameter, value, 0)
 
     def _receive(self, wave: Any, count: int, events: Any) -> int:
         if wave and count:
@@ -192,26 +195,49 @@ class Espeak:
         return 0
 
 
-def _load() -> tuple[Any, Path]:
-    """The library and its data folder."""
+@contextmanager
+def _library(home: Path) -> Iterator[tuple[Any, int]]:
+    """A freshly loaded library and its sample rate; unloaded afterwards, so that the next one starts from nothing."""
+    path, _ = _find()
+    library = ctypes.CDLL(path)
+    try:
+        rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(home).encode(), _OPTIONS)
+        if rate <= 0:
+            raise SynthesizerUnavailableError(f"espeak-ng ({path}) does not start with its data: reinstall it")
+        # Newer versions have their own generator, older ones (and parts of the newer) draw from the C library's.
+        ctypes.CDLL(None).srand(1)
+        if hasattr(library, "espeak_ng_SetRandSeed"):
+            library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+        yield library, int(rate)
+        library.espeak_Terminate()
+    finally:
+        _ctypes.dlclose(library._handle)
+
+
+@cache
+def _find() -> tuple[str, Path]:
+    """The library's path and its data folder: PyPI's espeakng-loader first, then the system's."""
     try:
         import espeakng_loader
 
-        return ctypes.CDLL(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
+        path = str(espeakng_loader.get_library_path())
+        _ctypes.dlclose(ctypes.CDLL(path)._handle)
+        return path, Path(espeakng_loader.get_data_path())
     except (ImportError, OSError):
         pass
-    path = ctypes.util.find_library("espeak-ng")
-    for name in filter(None, (path, "libespeak-ng.so.1")):
+    for name in filter(None, (ctypes.util.find_library("espeak-ng"), "libespeak-ng.so.1")):
         try:
             library = ctypes.CDLL(name)
         except OSError:
             continue
-        library.espeak_Info.restype = ctypes.c_char_p
         data = ctypes.c_char_p()
+        library.espeak_Info.restype = ctypes.c_char_p
         library.espeak_Info(ctypes.byref(data))
-        for folder in (data.value.decode() if data.value else "", *_SYSTEM_DATA):
+        folder_of_library = data.value.decode() if data.value else ""
+        _ctypes.dlclose(library._handle)
+        for folder in (folder_of_library, *_SYSTEM_DATA):
             if folder and (Path(folder) / "phontab").is_file():
-                return library, Path(folder)
+                return name, Path(folder)
     raise SynthesizerUnavailableError(
         "espeak-ng is not installed: pip install 'emotalk_ros[corpus]', or install the system package libespeak-ng1"
     )
@@ -262,7 +288,7 @@ def phones_from_events(events: Sequence[tuple[float, str]], pcm: NDArray[np.int1
 
 
 def _with_room(phones: list[Phone], least: float = 0.02) -> list[Phone]:
-    """Phones that espeak-ng melts into the vowel before them (a final l or r, marked where it ends) get its last part."""
+    """Phones that espeak-ng melts into the vowel before (a final l or r, marked where it ends) get its last part."""
     for k in range(1, len(phones)):
         name, start, end = phones[k]
         before = phones[k - 1]
