@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from emotalk_ros.evaluation.datasets import Sample
 from emotalk_ros.evaluation.metrics import jitter, score_clip
-from emotalk_ros.evaluation.metrics_lips import best_lag, bilabial_closure, correlation
+from emotalk_ros.evaluation.metrics_lips import CLOSED_PERCENTILE, MOVES_MM, best_lag, bilabial_closure, correlation
 from emotalk_ros.evaluation.references import energy_jaw, motionless
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import FaceBasis
 
-STILL, ENERGY, MEASURED = "motionless mean face", "energy jaw", "measured lips"
-"""Rows that stand beside every result: nothing moves; loudness opens the jaw; the measurement itself."""
+STILL, ENERGY, MEASURED = "motionless mean face", "energy jaw", "the reference itself"
+"""Rows that stand beside every result: nothing moves; loudness opens the jaw; the measurement's own closures."""
 MODES = ("offline", "streamed")
+PAUSES = frozenset({"SIL", "SP", "SPN", "PAU", ""})
+FACE_HEIGHT_MM = 180.0
+"""Top of the face to chin, to bring measured gaps, in heights of the face, to mm."""
 
 
 @dataclass
@@ -79,7 +82,8 @@ def score(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, float]:
     if sample.reference is not None:
         frames = min(len(sample.reference), max(math.floor(len(motion.coefficients) / motion.fps * sample.fps), 1))
         prediction = resampled(motion.coefficients, motion.fps, sample.fps, frames)
-        return score_clip(prediction, sample.reference[:frames], basis, sample.fps, sample.phones)
+        figures = score_clip(prediction, sample.reference[:frames], basis, sample.fps, sample.phones)
+        return figures | closures(basis.lip_gap(prediction).astype(np.float64), sample)
     return {"lip_jitter_m_s3": jitter(basis.displacement(motion.coefficients, basis.lip_ids), motion.fps)}
 
 
@@ -87,8 +91,9 @@ def score_gap(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, flo
     """The lips against measured ones: correlation of the whole clip, best lag, closures at b, p and m."""
     assert sample.gap is not None
     frames = min(len(sample.gap), max(math.floor(len(motion.coefficients) / motion.fps * sample.fps), 1))
-    gap = basis.relative_lip_gap(resampled(motion.coefficients, motion.fps, sample.fps, frames)).astype(np.float64)
-    figures = _closures(gap, sample)
+    coefficients = resampled(motion.coefficients, motion.fps, sample.fps, frames)
+    gap = basis.relative_lip_gap(coefficients).astype(np.float64)
+    figures = closures(basis.lip_gap(coefficients).astype(np.float64), sample)
     measured = sample.gap[:frames]
     seen = np.isfinite(measured)
     lag = best_lag(gap[seen], measured[seen], sample.fps)
@@ -101,21 +106,31 @@ def score_gap(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, flo
     }
 
 
-def _closures(gap: NDArray[np.float64], sample: Sample) -> dict[str, float]:
+def closures(gap: NDArray[np.float64], sample: Sample) -> dict[str, float]:
+    """How many b, p and m a gap (T,) in mm closes: below the 20th percentile of the whole clip, and of its speech.
+
+    Lips also rest closed in the silence around speech, so that in a clip with much of it even measured lips stay above
+    the whole clip's 20th percentile at b, p and m: the second figure is the one to go by.
+    """
     loose = bilabial_closure(gap, sample.fps, sample.phones)
-    strict = bilabial_closure(gap, sample.fps, sample.phones, at_centre=True)
-    return {
-        "closures": float(loose.closed),
-        "closures_at_centre": float(strict.closed),
-        "bilabials": float(loose.total),
-    }
+    figures = {"closures": float(loose.closed), "bilabials": float(loose.total)}
+    spoken = [(a, b) for name, a, b in sample.phones if name.upper() not in PAUSES]
+    times = np.arange(len(gap)) / sample.fps
+    speech = gap[(times >= spoken[0][0]) & (times <= spoken[-1][1])] if spoken else gap[:0]
+    if len(speech):
+        limit = float(np.percentile(speech, CLOSED_PERCENTILE)) if np.ptp(speech) > MOVES_MM else -1.0
+        inside = bilabial_closure(gap, sample.fps, sample.phones, threshold=limit)
+        strict = bilabial_closure(gap, sample.fps, sample.phones, at_centre=True, threshold=limit)
+        figures |= {"closures_in_speech": float(inside.closed), "closures_at_centre": float(strict.closed)}
+    return figures
 
 
 def measured_row(sample: Sample) -> dict[str, float]:
     """What the measured lips themselves score: the ceiling of the closures."""
     assert sample.gap is not None
     held = np.where(np.isfinite(sample.gap), sample.gap, np.nanmedian(sample.gap))
-    return {"lip_gap_correlation": 1.0, "best_lag_s": 0.0, "best_lag_correlation": 1.0, **_closures(held * 180, sample)}
+    figures = closures(held * FACE_HEIGHT_MM, sample)
+    return {"lip_gap_correlation": 1.0, "best_lag_s": 0.0, "best_lag_correlation": 1.0, **figures}
 
 
 def reference_rows(sample: Sample, basis: FaceBasis, mean: NDArray[np.float32] | None) -> dict[str, dict[str, float]]:
@@ -129,6 +144,8 @@ def reference_rows(sample: Sample, basis: FaceBasis, mean: NDArray[np.float32] |
     }
     if sample.gap is not None:
         rows[MEASURED] = measured_row(sample)
+    elif sample.reference is not None and sample.phones:
+        rows[MEASURED] = closures(basis.lip_gap(sample.reference).astype(np.float64), sample)
     return rows
 
 

@@ -43,6 +43,7 @@ svg.chart{width:100%;height:auto;display:block}.chart text{font-size:12px;fill:v
 .chart .axis{stroke:var(--soft)}.chart .band{fill:var(--band);opacity:.75}.wave{fill:var(--wave)}
 .line{fill:none;stroke-width:1.7;stroke-linejoin:round}.s-ours{stroke:var(--ours)}
 .s-reference{stroke:var(--reference);stroke-width:1.4}.s-recorded{stroke:var(--recorded);stroke-dasharray:4 3}
+.s-third{stroke:var(--c3)}.s-fourth{stroke:var(--c4)}
 .s-still{stroke:var(--soft);stroke-dasharray:2 3}.bad-mark{stroke:var(--bad);stroke-width:1.5}
 .hist{stroke-width:1.5;fill:none}.hist.h0{fill:color-mix(in srgb,var(--ours) 30%,transparent);stroke:var(--ours)}
 .hist.h1{stroke:var(--reference)}.hist.h2{stroke:var(--recorded)}.hist.h3{stroke:var(--c3)}.hist.h4{stroke:var(--c4)}
@@ -53,7 +54,7 @@ svg.chart{width:100%;height:auto;display:block}.chart text{font-size:12px;fill:v
 .swatch.h3{background:var(--c3)}.swatch.h4{background:var(--c4)}
 .stroke{display:inline-block;width:22px;height:0;border-top:3px solid;margin-right:6px;vertical-align:4px}
 .stroke.s-ours{border-color:var(--ours)}.stroke.s-reference{border-color:var(--reference)}
-.stroke.s-recorded{border-color:var(--recorded);border-top-style:dashed}.stroke.s-still{border-color:var(--soft)}
+.stroke.s-recorded{border-color:var(--recorded);border-top-style:dashed}.stroke.s-still{border-color:var(--soft)}.stroke.s-third{border-color:var(--c3)}.stroke.s-fourth{border-color:var(--c4)}
 .media{display:block;max-width:100%;border-radius:8px;margin:8px auto}.two{display:grid;gap:16px;
 grid-template-columns:repeat(auto-fit,minmax(380px,1fr))}details{margin-top:8px}summary{cursor:pointer;color:var(--soft)}
 footer{color:var(--soft);font-size:13px;margin-top:26px}code{background:var(--band);padding:1px 5px;border-radius:4px}

@@ -1,0 +1,205 @@
+"""`emotalk evaluate`: models on a data set, offline and streamed, and the paper's table rebuilt."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from emotalk_ros.evaluation.evaluate import Evaluation, Progress
+    from emotalk_ros.evaluation.subject import Subject
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL... DATASET",
+            help="Model folders, then a data set: a corpus, wav + npy, measured lips (wav + npz), RAVDESS or EMO-DB "
+            "names. The data set alone evaluates the model that ships. With --table: the corpus to train on.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the report.")] = Path("evaluation"),
+    kind: Annotated[
+        str | None, typer.Option(help="corpus, pairs, lips, ravdess or emodb; default: by what the folder holds.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate at most so many clips, evenly spread.")] = None,
+    style: Annotated[
+        str, typer.Option(help="clip: animate in the person and level of each clip where known; fixed: in --person.")
+    ] = "clip",
+    person: Annotated[int, typer.Option(help="Personal style, 0 to 23.")] = 0,
+    level: Annotated[float, typer.Option(min=0.0, max=1.0, help="Intensity of the style.")] = 1.0,
+    hop: Annotated[float, typer.Option(help="Streamed: seconds of audio per step.")] = 0.1,
+    context: Annotated[float, typer.Option(help="Streamed: seconds heard before each step.")] = 2.0,
+    lookahead: Annotated[
+        float | None, typer.Option(help="Streamed: look-ahead; default: what the model needs.")
+    ] = None,
+    face: Annotated[Path | None, typer.Option(help="Face for mm (npz, glTF, ...); default: built in.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = os.cpu_count() or 1,
+    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap draws for the confidence intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure again what an earlier run left in the cache.")
+    ] = False,
+    html: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    film: Annotated[bool, typer.Option(help="Render a typical clip into report.html (the slow part).")] = True,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="Rebuild the paper's table: train every row of this file (config/training/paper_table.yaml)."
+        ),
+    ] = None,
+) -> None:
+    """Evaluate models: LVE, EVE, lips, emotions, with confidence intervals, per emotion and per actor.
+
+    A face that never moves and a jaw driven by loudness stand beside every result. Results are kept clip by clip, so
+    an interrupted run goes on where it stopped. Exit code 0: all clips counted; 2: some could not be read.
+    """
+    from rich.console import Console
+
+    errors = Console(stderr=True)
+    try:
+        from emotalk_ros.evaluation.subject import Subject
+        from emotalk_ros.face.finish import FinishSettings
+        from emotalk_ros.streaming import StreamSettings
+
+        def subject(path: Path) -> Subject:
+            stream = StreamSettings(hop, context, lookahead)
+            return Subject(path, person, level, stream=stream, finish=FinishSettings(blinks=False))
+
+        if style not in ("clip", "fixed"):
+            raise ValueError(f"--style {style!r}: expected clip or fixed")
+        if table is not None:
+            raise typer.Exit(_table(table, paths, output, errors, jobs=jobs, limit=limit, face=face, html=html))
+        from emotalk_ros.evaluation.evaluate import Settings
+        from emotalk_ros.model import default_model_path
+
+        *models, dataset = paths
+        settings = Settings(kind, limit, style, resamples, seed, jobs, fresh)
+        subjects = [subject(path) for path in models or [default_model_path()]]
+        failed = run(subjects, dataset, output, settings, face=face, html=html, film=film, errors=errors)
+    except (OSError, ValueError, RuntimeError) as error:
+        errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        errors.print("interrupted: the clips measured so far are kept, the same command goes on from there")
+        raise typer.Exit(130) from None
+    if failed:
+        raise typer.Exit(2)
+
+
+def run(
+    subjects: list[Subject],
+    dataset: Path,
+    output: Path,
+    settings: Any,
+    *,
+    face: Path | None,
+    html: bool,
+    film: bool,
+    errors: Any,
+) -> bool:
+    """Evaluate, write and print; returns whether clips failed."""
+    from rich.console import Console
+
+    from emotalk_ros.evaluation.evaluate import evaluate as measure_all
+    from emotalk_ros.evaluation.report import to_json, write_text
+
+    basis = chosen_face(face)
+    with clip_progress(errors, "measuring") as progress:
+        result = measure_all(subjects, dataset, basis, output / "cache", settings, progress)
+    write_text(output / "report.json", to_json(result.findings))
+    console = Console()
+    show(result, console)
+    console.print(f"wrote {output / 'report.json'}", highlight=False, soft_wrap=True)
+    if html:
+        from emotalk_ros.evaluation.datasets import open_dataset
+        from emotalk_ros.evaluation.evaluate_example import example_section
+        from emotalk_ros.evaluation.evaluate_report import evaluation_page
+
+        with errors.status("drawing the report"):
+            data = open_dataset(dataset, settings.kind, settings.limit)
+            example = example_section(subjects, result, data, basis, film=film)
+            write_text(output / "report.html", evaluation_page(dataset.resolve().name, result, example))
+        console.print(f"wrote {output / 'report.html'}", highlight=False, soft_wrap=True)
+    for failure in result.failed:
+        errors.print(f"[yellow]left out:[/yellow] {failure}", highlight=False, soft_wrap=True)
+    return bool(result.failed)
+
+
+def chosen_face(path: Path | None) -> Any:
+    """The built-in face, or the one in `path`."""
+    from emotalk_ros import face
+
+    return face.default_face() if path is None else face.read_basis(path)
+
+
+@contextmanager
+def clip_progress(console: Any, title: str) -> Iterator[Progress]:
+    """A bar over clips; says how many came from an earlier run."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def update(done: int, total: int, cached: int) -> None:
+            text = f"{title} ({cached} from an earlier run)" if cached else title
+            bar.update(task, completed=done, total=total, description=text)
+
+        yield update
+
+
+def show(result: Evaluation, console: Any) -> None:
+    """The results on one screen."""
+    from rich.table import Table
+
+    from emotalk_ros.evaluation.evaluate_report import FIGURES
+
+    rows = [row for row in result.findings["rows"] if row["group"] == "all"]
+    shown = [f for f in FIGURES if any(_known(row["figures"].get(f[0])) for row in rows)]
+    table = Table(
+        title=f"{result.findings['dataset']['clips']} clips; intervals are in the report", title_justify="left"
+    )
+    table.add_column("")
+    table.add_column("")
+    for _, label, _ in shown:
+        table.add_column(label, justify="right")
+    for row in rows:
+        cells = [_cell(row["figures"].get(key), digits) for key, _, digits in shown]
+        table.add_row(row["row"], row["mode"], *cells)
+    if shown:
+        console.print(table)
+    for entry in result.findings["recognition"]:
+        console.print(
+            f"{entry['model']} {entry['mode']}: emotion UAR {entry['uar']:.3f} (chance {entry['chance_uar']:.3f}, "
+            f"of the labels present {entry['uar_of_present']:.3f}), arousal {entry['arousal'][0]:.3f}",
+            highlight=False,
+        )
+
+
+def _known(figure: Any) -> bool:
+    return figure is not None and figure[0] is not None and figure[0] == figure[0]
+
+
+def _cell(figure: Any, digits: int) -> str:
+    return f"{figure[0]:.{digits}f}" if _known(figure) else "–"
+
+
+def _table(path: Path, paths: list[Path], output: Path, errors: Any, **options: Any) -> int:
+    """The paper's table; 0, or 2 when a row failed."""
+    from emotalk_ros.evaluation.compare import command
+
+    if len(paths) != 1:
+        raise ValueError("--table takes one corpus folder and no models: it trains them itself")
+    return command(path, paths[0], output, errors, **options)
