@@ -160,7 +160,7 @@ class Objective(nn.Module):
         vector = torch.stack([terms[name] for name in TERMS]) / counts.clamp(min=1.0)
         loss = (vector * self.lambdas).sum()
         if output.loss is not None:
-            loss = loss + output.loss
+            loss = loss + output.loss * batch.frames.sum() / counts[0].clamp(min=1.0)  # its share of the whole step
         return loss, vector.detach(), output
 
     def _cross(self, batch: Batch, output: EmoTalkOutput) -> Tensor:

@@ -80,7 +80,7 @@ class RunLog:
                 self._writer.add_scalar(f"{kind}/{name}", value, step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if kind != "train":
-            self.console.print(f"[bold]{kind}[/bold] at step {step}: {shown}", highlight=False)
+            self.console.print(f"[bold]{kind}[/bold] at step {step}: {shown}", highlight=False, soft_wrap=True)
         elif self.console.is_terminal:
             self._bar.update(self._task, description=f"loss {values['loss']:.4f}")
         else:

@@ -33,6 +33,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 from rich.console import Console
 from transformers import PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from emotalk_ros.corpus.store import Corpus, CorpusError
 from emotalk_ros.face import FaceBasis
@@ -111,6 +112,7 @@ class Trainer:
             # The memory attention's query and key never act, baselines skip terms: some parameters get no gradient.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        disable_progress_bar()  # transformers' own, for every little file
         self._check_batch()
         self._claim_folder(resume)
         set_seed(recipe.seed)
@@ -401,7 +403,8 @@ def _optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.Optimizer:
 def _face() -> FaceBasis | None:
     """The package's own face, for errors in mm."""
     try:
-        from emotalk_ros.face import default_face
-    except ImportError:
+        from emotalk_ros.face.default_face import default_face
+
+        return default_face()
+    except (ImportError, TypeError):
         return None
-    return default_face()
