@@ -6,9 +6,9 @@ resynthesis per emotion (together about 50 x real time of the result on one core
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from zlib import crc32
 
 import numpy as np
@@ -84,24 +84,30 @@ def made_up_speaker(seed: int, strength: float = 1.0) -> Speaker:
     )
 
 
-def phrases(recording: Recording, shortest: float = 1.2, longest: float = 4.5) -> list[Recording]:
-    """`recording` cut at its pauses into phrases of `shortest` to `longest` seconds, 0.15 s of margin kept where
-    there is silence.
+def phrase_spans(phones: Sequence[Phone], shortest: float = 1.2, longest: float = 4.5) -> list[list[Phone]]:
+    """`phones` grouped into phrases of `shortest` to about `longest` seconds, cut at pauses; silences are left out.
 
-    Gives one speaker several contents, which pseudo pairs need. What is left between pauses that lie too far apart is
-    cut at its longest silence, or dropped when there is none.
+    Speech that goes on for longer than `longest` without a pause is cut between two phones.
     """
-    sounding = [p for p in recording.phones if p[0].upper() not in _SILENT]
+    sounding = [p for p in phones if p[0].upper() not in _SILENT]
     if not sounding:
         return []
     pieces: list[list[Phone]] = [[sounding[0]]]
-    for previous, phone in itertools.pairwise(sounding):
+    for previous, phone in pairwise(sounding):
         gap, length = phone[1] - previous[2], phone[2] - pieces[-1][0][1]
         if (gap >= 0.12 and previous[2] - pieces[-1][0][1] >= shortest) or gap >= 0.6 or length > longest:
             pieces.append([phone])
         else:
             pieces[-1].append(phone)
-    kept = [piece for piece in pieces if piece[-1][2] - piece[0][1] >= shortest]
+    return [piece for piece in pieces if piece[-1][2] - piece[0][1] >= shortest]
+
+
+def phrases(recording: Recording, shortest: float = 1.2, longest: float = 4.5) -> list[Recording]:
+    """`recording` cut at its pauses into phrases (see `phrase_spans`), 0.15 s of margin kept where there is silence.
+
+    Gives one speaker several contents, which pseudo pairs need.
+    """
+    kept = phrase_spans(recording.phones, shortest, longest)
     return [_cut(recording, piece, k) for k, piece in enumerate(kept)]
 
 
