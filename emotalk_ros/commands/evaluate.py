@@ -80,14 +80,15 @@ def evaluate(
         if style not in ("clip", "fixed"):
             raise ValueError(f"--style {style!r}: expected clip or fixed")
         if table is not None:
-            raise typer.Exit(_table(table, paths, output, errors, jobs=jobs, limit=limit, face=face, html=html))
-        from emotalk_ros.evaluation.evaluate import Settings
-        from emotalk_ros.model import default_model_path
+            failed = _table(table, paths, output, errors, jobs=jobs, limit=limit, face=face, html=html)
+        else:
+            from emotalk_ros.evaluation.evaluate import Settings
+            from emotalk_ros.model import default_model_path
 
-        *models, dataset = paths
-        settings = Settings(kind, limit, style, resamples, seed, jobs, fresh)
-        subjects = [subject(path) for path in models or [default_model_path()]]
-        failed = run(subjects, dataset, output, settings, face=face, html=html, film=film, errors=errors)
+            *models, dataset = paths
+            settings = Settings(kind, limit, style, resamples, seed, jobs, fresh)
+            subjects = [subject(path) for path in models or [default_model_path()]]
+            failed = run(subjects, dataset, output, settings, face=face, html=html, film=film, errors=errors)
     except (OSError, ValueError, RuntimeError) as error:
         errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -171,8 +172,8 @@ def show(result: Evaluation, console: Any) -> None:
     table = Table(
         title=f"{result.findings['dataset']['clips']} clips; intervals are in the report", title_justify="left"
     )
-    table.add_column("")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for _, label, _ in shown:
         table.add_column(label, justify="right")
     for row in rows:
@@ -196,10 +197,57 @@ def _cell(figure: Any, digits: int) -> str:
     return f"{figure[0]:.{digits}f}" if _known(figure) else "–"
 
 
-def _table(path: Path, paths: list[Path], output: Path, errors: Any, **options: Any) -> int:
-    """The paper's table; 0, or 2 when a row failed."""
-    from emotalk_ros.evaluation.compare import command
+def _table(
+    path: Path,
+    paths: list[Path],
+    output: Path,
+    errors: Any,
+    *,
+    jobs: int,
+    limit: int | None,
+    face: Path | None,
+    html: bool,
+) -> bool:
+    """The paper's table; returns whether clips failed."""
+    from rich.console import Console
+
+    from emotalk_ros.evaluation import compare
+    from emotalk_ros.evaluation.report import to_json, write_text
 
     if len(paths) != 1:
         raise ValueError("--table takes one corpus folder and no models: it trains them itself")
-    return command(path, paths[0], output, errors, **options)
+    table, corpus = compare.read_table(path), paths[0]
+
+    def say(text: str) -> None:
+        errors.print(f"[bold]{text}[/bold]", highlight=False)
+
+    subjects, held_out = compare.train_table(table, corpus, output, console=errors, say=say)
+    say(f"measuring on {len(held_out) if limit is None else min(limit, len(held_out))} clips of actors held out")
+    with clip_progress(errors, "measuring") as progress:
+        result = compare.measure_table(
+            table, subjects, held_out, corpus, output, chosen_face(face), jobs=jobs, limit=limit, progress=progress
+        )
+    found = compare.table_findings(table, result)
+    write_text(output / "table.json", to_json(found))
+    console = Console()
+    _show_table(found, compare.SHOWN, console)
+    console.print(f"wrote {output / 'table.json'}", highlight=False, soft_wrap=True)
+    if html:
+        write_text(output / "table.html", compare.table_page(found))
+        console.print(f"wrote {output / 'table.html'}", highlight=False, soft_wrap=True)
+    return bool(result.failed)
+
+
+def _show_table(found: dict[str, Any], shown: tuple[tuple[str, str], ...], console: Any) -> None:
+    from rich.table import Table
+
+    table = Table(title="measured, and the paper's figures (RAVDESS)", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for head in (*(label for _, label in shown), "paper LVE", "paper EVE"):
+        table.add_column(head, justify="right")
+    for row in [*found["rows"], *found["references"]]:
+        published = row.get("paper", {}).get("RAVDESS")
+        cells = [_cell(row["figures"].get(key), 3) for key, _ in shown]
+        cells += [f"{published[k]:.3f}" if published else "–" for k in ("lve_mm", "eve_mm")]
+        table.add_row(row["name"], *cells)
+    console.print(table)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,12 @@ def detect_kind(path: Path) -> str:
     )
 
 
-def open_dataset(path: Path, kind: str | None = None, limit: int | None = None) -> Dataset:
+def open_dataset(
+    path: Path, kind: str | None = None, limit: int | None = None, only: Collection[str] | None = None
+) -> Dataset:
     """Open a folder; `kind` None detects it, `limit` takes that many clips, evenly spread over the sorted names.
+
+    `only` names the clips to keep (before `limit`); None keeps all.
 
     Raises:
         DatasetError: unknown kind, no such folder, or no usable clip.
@@ -127,13 +131,15 @@ def open_dataset(path: Path, kind: str | None = None, limit: int | None = None) 
     dataset = {"corpus": _open_corpus, "pairs": _open_pairs, "lips": _open_lips}.get(kind, _open_named)(path, kind)
     if not len(dataset):
         raise DatasetError(f"no usable clip in {path} (kind {kind}): {'; '.join(dataset.skipped[:5]) or 'it is empty'}")
-    return _limited(dataset, limit)
+    chosen = [k for k, clip in enumerate(dataset.ids) if only is None or clip in only]
+    if not chosen:
+        raise DatasetError(f"none of the {len(only or ())} clips asked for is in {path}")
+    if limit is not None and limit < len(chosen):
+        chosen = [chosen[k] for k in np.unique(np.linspace(0, len(chosen) - 1, limit).round().astype(int)).tolist()]
+    return _chosen(dataset, chosen) if len(chosen) < len(dataset) else dataset
 
 
-def _limited(dataset: Dataset, limit: int | None) -> Dataset:
-    if limit is None or limit >= len(dataset):
-        return dataset
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, limit).round().astype(int)).tolist()
+def _chosen(dataset: Dataset, chosen: list[int]) -> Dataset:
     load = dataset.load
     ids = tuple(dataset.ids[k] for k in chosen)
     return Dataset(dataset.path, dataset.kind, ids, lambda k: load(chosen[k]), dataset.digest, dataset.skipped)

@@ -46,6 +46,8 @@ class Settings:
         resamples: of the bootstrap; `seed` draws them.
         jobs: processes.
         fresh: do not use cached results.
+        modes: offline, streamed or both.
+        only: names of the clips to use; None: all.
     """
 
     kind: str | None = None
@@ -55,6 +57,8 @@ class Settings:
     seed: int = 0
     jobs: int = 1
     fresh: bool = False
+    modes: tuple[str, ...] = MODES
+    only: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Job:
     basis: FaceBasis
     mean: NDArray[np.float32] | None
     style: str
+    modes: tuple[str, ...]
+    only: frozenset[str] | None
 
 
 @dataclass
@@ -102,10 +108,12 @@ def evaluate(
     """
     settings = settings or Settings()
     names = _names(subjects)
-    dataset = open_dataset(path, settings.kind, settings.limit)
+    dataset = open_dataset(path, settings.kind, settings.limit, settings.only)
     models = [_described(subject) for subject in subjects]
     mean = mean_face(dataset)
-    job = Job(path, dataset.kind, settings.limit, tuple(subjects), basis, mean, settings.style)
+    job = Job(
+        path, dataset.kind, settings.limit, tuple(subjects), basis, mean, settings.style, settings.modes, settings.only
+    )
     folder = cache / _key(job, dataset, models, basis)
     records, failed = _collect(job, dataset, folder, settings, progress)
     findings = gather(records, names, settings)
@@ -163,6 +171,7 @@ def _key(job: Job, dataset: Dataset, models: list[dict[str, Any]], basis: FaceBa
         dataset.digest,
         json.dumps(plain(models), sort_keys=True),
         job.style,
+        *job.modes,
         hashlib.sha256(basis.template.tobytes() + basis.basis.tobytes()).hexdigest(),
         "" if job.mean is None else hashlib.sha256(job.mean.tobytes()).hexdigest(),
     ]
@@ -233,7 +242,7 @@ def _prepare(job: Job) -> None:
 
     torch.set_num_threads(1)  # processes share the cores, not threads
     _state["job"] = job
-    _state["dataset"] = open_dataset(job.dataset, job.kind, job.limit)
+    _state["dataset"] = open_dataset(job.dataset, job.kind, job.limit, job.only)
     _state["models"] = [subject.load() for subject in job.subjects]
 
 
@@ -258,7 +267,7 @@ def measure_clip(job: Job, dataset: Dataset, models: Sequence[Any], k: int) -> d
     }
     for subject, model in zip(job.subjects, models, strict=True):
         record["labels"][subject.name] = list(getattr(model.config, "emotion_labels", ()) or ())
-        record["modes"][subject.name] = measure(subject, model, sample, job.basis, style=job.style)
+        record["modes"][subject.name] = measure(subject, model, sample, job.basis, style=job.style, modes=job.modes)
     return dict(plain(record))
 
 
@@ -286,7 +295,8 @@ def gather(records: Sequence[dict[str, Any]], names: Sequence[str], settings: Se
 def _sources(part: list[dict[str, Any]], names: Sequence[str]) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
     for name in names:
         for mode in MODES:
-            yield name, mode, [r["modes"][name][mode]["figures"] for r in part]
+            if all(mode in r["modes"][name] for r in part):
+                yield name, mode, [r["modes"][name][mode]["figures"] for r in part]
     for name in (STILL, ENERGY, MEASURED):
         figures = [r["rows"].get(name, {}) for r in part]
         if any(figures):

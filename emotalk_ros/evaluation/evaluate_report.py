@@ -126,7 +126,7 @@ def _bars(found: Mapping[str, Any]) -> str:
                 low, high = (math.nan if v is None else float(v) for v in value[1:3])
                 bars.append((f"{name} {mode}".strip(), float(value[0]), low, high))
         if [b for b in bars if math.isfinite(b[1])]:
-            parts.append(f"<div><h3>{label}</h3>{charts.bars(bars, '', label, REFERENCE_ROWS)}</div>")
+            parts.append(f"<div><h3>{label}</h3>{charts.bars(bars, '', label, REFERENCE_ROWS, 520.0)}</div>")
     return html.section("How sure", f'<div class="two">{"".join(parts)}</div>') if parts else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -150,13 +151,20 @@ def reference_rows(sample: Sample, basis: FaceBasis, mean: NDArray[np.float32] |
 
 
 def measure(
-    subject: Subject, model: Any, sample: Sample, basis: FaceBasis, *, style: str = "clip"
+    subject: Subject,
+    model: Any,
+    sample: Sample,
+    basis: FaceBasis,
+    *,
+    style: str = "clip",
+    modes: Sequence[str] = MODES,
 ) -> dict[str, dict[str, Any]]:
     """Mode to `{"figures": ..., "probabilities": [...] or None}` of one clip.
 
     Args:
         style: "clip" animates in the style (person, level) the clip was made in, where it is known; "fixed" in the
             subject's.
+        modes: of MODES, those to run.
     """
     if style == "clip":
         persons = int(getattr(model.config, "num_persons", 1))
@@ -167,8 +175,8 @@ def measure(
             level=subject.level if sample.level is None else sample.level,
         )
     results: dict[str, dict[str, Any]] = {}
-    for mode, run in (("offline", offline), ("streamed", streamed)):
-        motion = run(subject, model, sample.audio)
+    for mode in modes:
+        motion = (offline if mode == "offline" else streamed)(subject, model, sample.audio)
         heard = motion.probabilities
         results[mode] = {
             "figures": score(motion, sample, basis),

@@ -75,9 +75,9 @@ def _x(time: float, start: float, end: float) -> float:
     return LEFT + (time - start) / max(end - start, 1e-9) * (WIDTH - LEFT - RIGHT)
 
 
-def _svg(height: float, body: Sequence[str], title: str) -> str:
+def _svg(height: float, body: Sequence[str], title: str, width: float = WIDTH) -> str:
     head = (
-        f'<svg class="chart" viewBox="0 0 {_number(WIDTH)} {_number(height)}" role="img" aria-label="{escape(title)}">'
+        f'<svg class="chart" viewBox="0 0 {_number(width)} {_number(height)}" role="img" aria-label="{escape(title)}">'
     )
     return "".join([head, f"<title>{escape(title)}</title>", *body, "</svg>"])
 
@@ -290,17 +290,23 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], title: str = "Confusion"
     return f'<table class="confusion" aria-label="{escape(title)}">{"".join(rows)}</table>'
 
 
-def bars(rows: Sequence[tuple[str, float, float, float]], unit: str, title: str, worse: Sequence[str] = ()) -> str:
+def bars(
+    rows: Sequence[tuple[str, float, float, float]],
+    unit: str,
+    title: str,
+    worse: Sequence[str] = (),
+    width: float = WIDTH,
+) -> str:
     """Horizontal bars with intervals: (name, value, low, high); names in `worse` are drawn as comparison rows."""
     rows = [row for row in rows if math.isfinite(row[1])]
     if not rows:
         return '<p class="note">nothing to show</p>'
-    left, line = 190.0, 22.0
+    left, line = 180.0, 22.0
     most = max(max(v, h if math.isfinite(h) else v) for _, v, _, h in rows) or 1.0
     least = min(0.0, *(min(v, a if math.isfinite(a) else v) for _, v, a, _ in rows))
 
     def place(value: float) -> float:
-        return left + (value - least) / (most - least) * (WIDTH - left - 90)
+        return left + (value - least) / (most - least) * (width - left - 70)
 
     body = []
     for k, (name, value, low, high) in enumerate(rows):
@@ -316,4 +322,4 @@ def bars(rows: Sequence[tuple[str, float, float, float]], unit: str, title: str,
             )
         end = place(max(value, high if math.isfinite(high) else value))
         body.append(_text(end + 6, y + 13, f"{value:.3f} {unit}".strip(), "tick"))
-    return _svg(8 + len(rows) * line, body, title)
+    return _svg(8 + len(rows) * line, body, title, width)

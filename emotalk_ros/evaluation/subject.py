@@ -24,6 +24,7 @@ class Subject:
         emotion: a label to show instead of what is heard, with `intensity`.
         stream: hop, context, look-ahead.
         finish: smoothing, rest pose, blinks; None takes the model's coefficients as they are.
+        label: what to call it in tables; None: the checkpoint folder's name.
     """
 
     path: Path
@@ -33,11 +34,12 @@ class Subject:
     intensity: float = 1.0
     stream: StreamSettings = field(default_factory=StreamSettings)
     finish: FinishSettings | None = field(default_factory=FinishSettings)
+    label: str | None = None
 
     @property
     def name(self) -> str:
-        """The checkpoint's folder name."""
-        return self.path.resolve().name
+        """The label, or the checkpoint's folder name."""
+        return self.label or self.path.resolve().name
 
     def load(self, device: str = "cpu") -> Any:
         """The model in eval mode. Raises `model.ModelNotFoundError` that names how to get one."""
