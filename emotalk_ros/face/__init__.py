@@ -3,6 +3,7 @@
 from .basis import BasisError, FaceBasis, LipGapWeights
 from .default_face import default_face
 from .names import ARKIT_NAMES, COUNT, INDEX, LIVE_LINK_NAMES, reorder
+from .readers import read_basis
 
 __all__ = [
     "ARKIT_NAMES",
@@ -13,5 +14,6 @@ __all__ = [
     "FaceBasis",
     "LipGapWeights",
     "default_face",
+    "read_basis",
     "reorder",
 ]
