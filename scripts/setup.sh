@@ -80,7 +80,7 @@ elif ! "$venv/bin/python" -c "import colcon_core.command, colcon_cmake" 2>/dev/n
 fi
 
 export PATH=$venv/bin:$PATH VIRTUAL_ENV=$venv
-usable_cmake() { cmake --version 2>/dev/null | grep -qE '^cmake version 3\.(1[6-9]|[2-9][0-9])'; }
+usable_cmake() { cmake --version 2>/dev/null | grep -qE '^cmake version 3\.(19|[2-9][0-9])'; }
 usable_cmake || "${pip[@]}" install "cmake>=3.22,<4"
 
 # --- messages and nodes -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from emotalk_ros.nodes.processes import Crew, NodeSpec, RosMissingError, check_ros, interrupt_on_terminate
+from emotalk_ros.nodes.processes import Crew, NodeSpec, RosMissingError, check_ros, interrupt_on_signals
 
 
 class Source(str, Enum):
@@ -27,9 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def run(
     context: typer.Context,
-    source: Annotated[
-        Source | None, typer.Option(help="mic, file or topic (default: file with --file, else mic).")
-    ] = None,
+    source: Annotated[Source | None, typer.Option(help="Default: file with --file, otherwise mic.")] = None,
     file: Annotated[Path | None, typer.Option(help="Audio file to play: wav, flac, ogg, ...", dir_okay=False)] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Play the file again and again.")] = False,
     microphone: Annotated[str, typer.Option(help="Input device: name, part of it, or index.")] = "",
@@ -59,7 +57,7 @@ def run(
     for spec in specs:
         spec.arguments = common
         spec.remappings = {} if audio_topic == "audio" else {"audio": audio_topic}
-    interrupt_on_terminate()
+    interrupt_on_signals()
     with Crew() as crew:
         try:
             for spec in specs:

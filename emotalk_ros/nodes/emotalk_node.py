@@ -80,7 +80,7 @@ class EmotalkNode(LifecycleNode):
         name = self.get_fully_qualified_name()
         if not self._table["autostart"]:
             self.get_logger().info(
-                f"waiting to be activated: ros2 lifecycle set {name} configure; ros2 lifecycle set {name} activate"
+                f"autostart is off, something else activates this node, or: ros2 lifecycle set {name} configure; ros2 lifecycle set {name} activate"
             )
         elif self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
             self.exit_status = 1

@@ -132,10 +132,12 @@ def _wait(process: subprocess.Popen[bytes], deadline: float) -> bool:
     return True
 
 
-def interrupt_on_terminate() -> None:
-    """Let SIGTERM end this process as Ctrl-C does, so that its nodes are ended too."""
+def interrupt_on_signals() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, so that its nodes are ended too; and SIGINT also where a script
+    started it in the background, which makes Python ignore it."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
