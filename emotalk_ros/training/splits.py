@@ -1,8 +1,8 @@
 """Actor-disjoint splits, kept in a file: no voice that is validated or tested on is ever trained on.
 
 An actor is `source:actor` of the manifest (`ravdess:4`); a file may also list bare actor numbers, which then mean that
-actor of every source. Without a file the actors are drawn by a hash of their names, so that the same actor lands on
-the same side in every run, on every machine, whatever else is trained on.
+actor of every source, and `source:*` for all actors of a source. Without a file the actors are drawn by a hash of their
+names, so that the same actor lands on the same side in every run, on every machine, whatever else is trained on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Split:
 
     def side(self, record: Record) -> str | None:
         """ "train", "validation" or "test"; None for an actor that the split does not name."""
-        names = (actor_key(record), str(record.actor))
+        names = (actor_key(record), str(record.actor), f"{record.source}:*")
         for side in SIDES:
             if any(name in getattr(self, side) for name in names):
                 return side

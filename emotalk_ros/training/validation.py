@@ -125,7 +125,11 @@ class Validator:
 
 def _gap(coefficients: Floats) -> NDArray[np.float64]:
     """(T, 52) to the opening of the inner lips in mm (signed, the rest face at 0)."""
-    return sum((coefficients[:, INDEX[n]] * mm for n, mm in LIP_OPENING_MM.items()), np.zeros(len(coefficients)))
+    return coefficients.astype(np.float64) @ _OPENING
+
+
+_OPENING = np.zeros(len(INDEX))
+_OPENING[[INDEX[name] for name in LIP_OPENING_MM]] = list(LIP_OPENING_MM.values())
 
 
 def _largest(face: FaceBasis, difference: Floats, ids: NDArray[np.int64]) -> float:

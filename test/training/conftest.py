@@ -84,7 +84,7 @@ def toy_recipe(toy_corpus):
             "run": {"log_every": 1, "validate_every": 3, "checkpoint_every": 3, "validation_windows": 8},
         }
         for key, value in changes.items():
-            raw[key] = {**raw[key], **value} if isinstance(value, dict) else value
+            raw[key] = {**raw.get(key, {}), **value} if isinstance(value, dict) else value
         return build(Recipe, raw)
 
     return make

@@ -1,0 +1,62 @@
+"""Loss terms against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from emotalk_ros.face.names import INDEX
+from emotalk_ros.training.losses import LipGap, classification, reconstruction, region_weights, velocity
+
+ONES = torch.ones(52)
+
+
+def test_reconstruction_sums_frames_and_averages_coefficients_within_lengths():
+    target = torch.zeros(2, 4, 52)
+    made = torch.full((2, 4, 52), 0.5)
+    assert reconstruction(made, target, ONES, torch.tensor([4, 1])).item() == pytest.approx(5 * 0.25)
+    known = torch.ones(2, 52)
+    known[0, :26] = 0
+    assert reconstruction(made, target, known, torch.tensor([4, 1])).item() == pytest.approx(4 * 0.125 + 0.25)
+
+
+def test_velocity_sees_changes_only():
+    time = torch.arange(5.0)[None, :, None]
+    made, target = (0.1 * time).expand(1, 5, 52), torch.full((1, 5, 52), 3.0)
+    assert velocity(made, target, ONES, torch.tensor([5])).item() == pytest.approx(4 * 0.01)
+    assert velocity(made, target, ONES, torch.tensor([3])).item() == pytest.approx(2 * 0.01)
+
+
+def test_classification_skips_windows_without_a_label():
+    logits = torch.tensor([[2.0, 0.0], [0.0, 5.0], [1.0, 1.0]])
+    expected = np.log(1 + np.exp(-2)) + np.log(2)
+    assert classification(logits, torch.tensor([0, -100, 1])).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_regions_take_the_longest_prefix_and_keep_the_mean():
+    weights = region_weights({"mouth": 2.0, "mouthClose": 6.0, "jawOpen": 3.0})
+    assert weights.mean().item() == pytest.approx(1.0)
+    ratio = weights[INDEX["mouthClose"]] / weights[INDEX["mouthFunnel"]]
+    assert ratio.item() == pytest.approx(3.0)
+    assert (weights[INDEX["jawOpen"]] / weights[INDEX["browInnerUp"]]).item() == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="weight 0"):
+        region_weights(dict.fromkeys(("brow", "cheek", "eye", "jaw", "mouth", "nose", "tongue"), 0.0))
+
+
+def test_the_lip_gap_weighs_closed_lips_most():
+    gap = LipGap()
+    face = torch.zeros(1, 1, 52)
+    face[..., INDEX["jawOpen"]] = 0.3
+    opened = gap(face).item()
+    face[..., INDEX["mouthClose"]] = 0.3
+    assert opened == pytest.approx(0.3) and gap(face).item() < 0
+    frames = torch.tensor([1])
+
+    def error(target_jaw):
+        target = torch.zeros(1, 1, 52)
+        target[..., INDEX["jawOpen"]] = target_jaw
+        made = target.clone()
+        made[..., INDEX["jawOpen"]] += 0.1
+        return gap.loss(made, target, frames, closed=8.0, scale=0.04).item()
+
+    assert error(0.0) == pytest.approx(9 * 0.01, rel=1e-4)
+    assert error(0.5) == pytest.approx(0.01, rel=1e-3)
