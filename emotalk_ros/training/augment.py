@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from emotalk_ros.corpus.augment import equalise
 from emotalk_ros.corpus.store import SAMPLE_RATE
 from emotalk_ros.training.recipe import AugmentRecipe
 
@@ -60,6 +61,8 @@ class Augmenter:
         if chance_noise < r.noise_probability:
             level = float(np.sqrt(np.mean(audio**2))) * 10 ** (-_between(r.noise_snr_db, snr) / 20)
             audio = audio + np.float32(level) * noise
+        if r.equalizer_db > 0:
+            audio = equalise(audio, tuple(rng.normal(0.0, r.equalizer_db, 5))).astype(np.float32)
         if r.gain_db > 0:
             audio = audio * np.float32(10 ** ((2 * gain - 1) * r.gain_db / 20))
         return np.clip(audio, -1.0, 1.0)

@@ -48,6 +48,10 @@ LIP_OPENING_MM: dict[str, float] = {
 iBUG landmarks (61/67, 62/66, 63/65), measured on ICT-FaceKit's shapes (Li et al. 2020)."""
 
 
+PRESSED = -0.012
+"""Lip opening (unit of `LipGap`) below which lips press: 0.35 mm tighter than the rest face."""
+
+
 def region_weights(regions: Mapping[str, float]) -> Tensor:
     """(52,) weights with mean 1; the longest prefix that fits a coefficient's name decides, 1 where none does."""
     weights = np.ones(COUNT, np.float32)
@@ -74,9 +78,11 @@ def velocity(prediction: Tensor, target: Tensor, weights: Tensor, frames: Tensor
     return reconstruction(prediction.diff(dim=1), target.diff(dim=1), weights, frames - 1)
 
 
-def classification(logits: Tensor, labels: Tensor) -> Tensor:
+def classification(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Sum of the cross-entropies of the windows that have a label. logits (B, L), labels (B,) with `IGNORED`."""
-    return functional.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
+    return functional.cross_entropy(
+        logits.float(), labels, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing
+    )
 
 
 class LipGap(nn.Module):
@@ -98,11 +104,20 @@ class LipGap(nn.Module):
         """(..., 52) to (...)."""
         return coefficients @ self.form
 
-    def loss(self, prediction: Tensor, target: Tensor, frames: Tensor, closed: float, scale: float) -> Tensor:
-        """Sum over valid frames of the squared error of the gap, closed lips weighing `1 + closed` times open ones."""
+    def loss(
+        self, prediction: Tensor, target: Tensor, frames: Tensor, closed: float, scale: float, still_open: float = 0.0
+    ) -> Tensor:
+        """Sum over valid frames of the squared error of the gap, closed lips weighing `1 + closed` times open ones.
+
+        Where the target presses the lips (below PRESSED), a gap that is left costs `still_open` per unit besides:
+        a squared error alone settles for half-open lips wherever the network is not sure.
+        """
         gap = self(target)
         weight = 1.0 + closed * torch.exp(-gap.clamp(min=0.0) / scale)
-        error = (self(prediction) - gap).square() * weight
+        made = self(prediction)
+        error = (made - gap).square() * weight
+        if still_open > 0:
+            error = error + still_open * (made - 0.5 * PRESSED).clamp(min=0.0) * (gap < PRESSED)
         return (error * valid_mask(frames, gap.shape[1])).sum()
 
 
@@ -146,7 +161,7 @@ class Objective(nn.Module):
         zero = made.new_zeros(())
         terms = {"self": reconstruction(made, wanted, known, frames), "cross": zero, "classification": zero}
         if output.emotion_logits is not None and self.recipe.classification > 0:
-            terms["classification"] = classification(output.emotion_logits, batch.emotion)
+            terms["classification"] = classification(output.emotion_logits, batch.emotion, self.recipe.label_smoothing)
         if len(batch.content_of) and self.recipe.cross > 0 and output.content is not None:
             crossed = self._cross(batch, output)
             cross_frames, cross_known = batch.frames[batch.content_of], batch.cross_known * self.weights
@@ -156,7 +171,7 @@ class Objective(nn.Module):
             frames, known = torch.cat([frames, cross_frames]), torch.cat([known, cross_known])
         terms["velocity"] = velocity(made, wanted, known, frames)
         closed, scale = self.recipe.lip_gap_closed, self.recipe.lip_gap_scale
-        terms["lip_gap"] = self.gap.loss(made, wanted, frames, closed, scale)
+        terms["lip_gap"] = self.gap.loss(made, wanted, frames, closed, scale, self.recipe.lip_gap_open)
         vector = torch.stack([terms[name] for name in TERMS]) / counts.clamp(min=1.0)
         loss = (vector * self.lambdas).sum()
         if output.loss is not None:

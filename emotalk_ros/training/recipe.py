@@ -125,6 +125,8 @@ class AugmentRecipe:
     lowpass_probability: float = 0.0
     lowpass_hz: tuple[float, float] = (3000.0, 7000.0)
     """Cheap microphones and codecs: a one-pole low pass applied twice."""
+    equalizer_db: float = 0.0
+    """Standard deviation of a smooth random response at five points of the band: microphones and rooms."""
     still_probability: float = 0.0
     """Share of extra windows that hold no speech at all: silence or room noise, the face at rest."""
     still_level_db: tuple[float, float] = (-80.0, -35.0)
@@ -132,6 +134,7 @@ class AugmentRecipe:
 
     def __post_init__(self) -> None:
         _not_negative("augment.gain_db", self.gain_db)
+        _not_negative("augment.equalizer_db", self.equalizer_db)
         for name in ("noise_probability", "lowpass_probability", "still_probability"):
             _share(f"augment.{name}", getattr(self, name))
         for name in ("noise_snr_db", "lowpass_hz", "still_level_db"):
@@ -152,14 +155,19 @@ class LossRecipe:
     """Squared error of the inner-lip gap (unit: the gap of jawOpen 1), closed lips weighted most."""
     lip_gap_closed: float = 8.0
     """How much more a frame with closed lips weighs than one with open lips."""
+    lip_gap_open: float = 0.0
+    """Extra cost, per unit of gap, of lips that stay open where the target presses them shut (p, b, m)."""
+    label_smoothing: float = 0.0
+    """Of the classification term's cross-entropy."""
     lip_gap_scale: float = 0.04
     """Gap (unit as above) over which that extra weight falls to 1/e."""
     regions: dict[str, float] = field(default_factory=dict)
     """Weights of coefficients by prefix of their name (`mouth: 2`, `jawOpen: 4`); the longest prefix wins."""
 
     def __post_init__(self) -> None:
-        for name in ("cross", "self", "velocity", "classification", "lip_gap", "lip_gap_closed"):
+        for name in ("cross", "self", "velocity", "classification", "lip_gap", "lip_gap_closed", "lip_gap_open"):
             _not_negative(f"loss.{name}", getattr(self, name))
+        _share("loss.label_smoothing", self.label_smoothing)
         _positive("loss.lip_gap_scale", self.lip_gap_scale)
         for prefix, weight in self.regions.items():
             if not any(name.startswith(prefix) for name in ARKIT_NAMES):
@@ -314,12 +322,20 @@ def _read_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise RecipeError(f"{path}: not readable YAML ({error})") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of sections, this is a {type(raw).__name__}")
+    _resolve_split(raw, path.parent)
     parent = raw.pop("extends", None)
     if parent is None:
         return raw
     beside = path.parent / parent
     file = beside if beside.is_file() else beside.with_suffix(".yaml")
     return _merge(_read_chain(file if file.is_file() else find_recipe(parent), (*seen, resolved)), raw)
+
+
+def _resolve_split(raw: dict[str, Any], folder: Path) -> None:
+    """A split file named in a recipe is looked for beside the recipe first, then from the current folder."""
+    data = raw.get("data")
+    if isinstance(data, dict) and isinstance(data.get("split"), str) and (folder / data["split"]).is_file():
+        raw["data"] = {**data, "split": str((folder / data["split"]).resolve())}
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
