@@ -44,13 +44,13 @@ def generate_launch_description():
         [
             DeclareLaunchArgument(
                 "speech",
-                default_value=os.path.join(share, "examples", "speech", "demo.flac"),
+                default_value=os.path.join(share, "examples", "speech", "demo.ogg"),
                 description="audio file to play: wav, flac, ogg",
             ),
             DeclareLaunchArgument("bag", default_value="demo_bag", description="folder of the bag to write"),
             DeclareLaunchArgument("overwrite", default_value="true", description="replace a bag of that name"),
             DeclareLaunchArgument(
-                "model", default_value="", description="folder of the network; empty: the one that ships"
+                "model", default_value="", description="folder of the network; empty: the shipped one"
             ),
             DeclareLaunchArgument("namespace", default_value="", description="namespace of nodes and topics"),
             recorder,

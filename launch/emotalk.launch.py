@@ -46,7 +46,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "device",
         default_value="",
-        description="where the network runs: cpu, cuda, cuda:N, auto; empty: as params_file says",
+        description="cpu, cuda, cuda:N, auto: where the network runs; empty: params_file",
     ),
     DeclareLaunchArgument(
         "model", default_value="", description="folder of the network; empty: as params_file says (the one that ships)"

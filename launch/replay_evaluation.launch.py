@@ -67,7 +67,7 @@ def generate_launch_description():
             ),
             DeclareLaunchArgument("output", default_value="", description="folder of the report; empty: BAG_replay"),
             DeclareLaunchArgument(
-                "model", default_value="", description="folder of the network; empty: the one that ships"
+                "model", default_value="", description="folder of the network; empty: the shipped one"
             ),
             DeclareLaunchArgument("rate", default_value="1.0", description="times real time, with mode:=live"),
             DeclareLaunchArgument("namespace", default_value="", description="namespace of nodes and topics"),
