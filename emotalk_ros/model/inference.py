@@ -36,6 +36,7 @@ class SpeechToFace:
     """What `EmoTalk` and the baselines share: input checks, frame counts, `predict`."""
 
     config: Any
+    min_samples: int
     device: torch.device
     dtype: torch.dtype
 
@@ -116,7 +117,7 @@ class SpeechToFace:
             )
         if tensor.dim() != 1:
             raise ValueError(f"{name} must be mono with shape (samples,), got shape {tuple(tensor.shape)}")
-        shortest = getattr(self.config, "min_samples", 1)
+        shortest = self.min_samples
         if tensor.numel() < shortest:
             raise ValueError(f"{name} must hold at least {shortest} samples at {SAMPLE_RATE} Hz, got {tensor.numel()}")
         tensor = tensor.to(self.device, torch.float32)

@@ -27,6 +27,10 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
 
+    def __init__(self, config: SpeechConfig) -> None:
+        super().__init__(config)
+        self.min_samples = config.min_samples  # once: a compiled graph need not follow how it comes about
+
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
@@ -44,11 +48,15 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
             )
         if batch is not None and values.shape[0] != batch:
             raise ValueError(f"expected {batch} clips to take the emotion from, got {values.shape[0]}")
-        shortest = getattr(self.config, "min_samples", 1)
+        shortest = self.min_samples
         if values.shape[1] < shortest:
             raise ValueError(f"expected at least {shortest} samples, got {values.shape[1]}")
         if lengths is not None and lengths.shape != (values.shape[0],):
             raise ValueError(f"expected lengths of shape ({values.shape[0]},), got {tuple(lengths.shape)}")
+        if lengths is not None and not torch.compiler.is_compiling():
+            inside = (lengths >= shortest) & (lengths <= values.shape[1])
+            if not bool(inside.all()):
+                raise ValueError(f"lengths must be {shortest}..{values.shape[1]} samples, got {lengths.tolist()}")
 
     def _frames(self, values: Tensor, lengths: Tensor | None, frames: Tensor | int | None) -> tuple[Tensor | None, int]:
         """Frame count per clip (None: all the same) and the frames of the longest."""
@@ -107,7 +115,10 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
         if person is None:
             person = torch.zeros(batch, dtype=torch.long, device=self.device)
         if person.dim() == 1 and person.shape[0] == batch and not person.is_floating_point():
-            person = nn.functional.one_hot(person, count)
+            # Reading values stops a compiled graph, so only eager passes look.
+            if not torch.compiler.is_compiling() and not bool(((person >= 0) & (person < count)).all()):
+                raise ValueError(f"person must be 0..{count - 1}, got {person.tolist()}")
+            person = nn.functional.one_hot(person.long(), count)
         if person.shape != (batch, count):
             raise ValueError(
                 f"expected person as ({batch},) int indices or ({batch}, {count}) weights, got {tuple(person.shape)}"
