@@ -10,6 +10,7 @@ import numpy as np
 
 from emotalk_ros.audio.pcm import AudioFormatError, Samples, canonical_encoding, check_channels, decode_pcm, frame_bytes
 from emotalk_ros.audio.resample import SAMPLE_RATE, StreamResampler, check_rate
+from emotalk_ros.audio.ring import RingBuffer
 from emotalk_ros.audio.timeline import NS, Placement, StampTracker, TimelineSettings, Verdict
 
 _PIECE_SECONDS = 1.0  # a ten-minute chunk is decoded in pieces of this length
@@ -59,6 +60,8 @@ class IntakeStatistics:
     long_gaps: int = 0
     """Too long to fill: a new time line began."""
     jumps_back: int = 0
+    late_stamps: int = 0
+    """Chunks kept although their stamps lay before the end of the audio so far: their audio was new."""
     overlaps: int = 0
     """Chunks that were wholly or in part there already."""
     dropped_samples: int = 0
@@ -96,6 +99,7 @@ class AudioIntake:
         self.statistics = IntakeStatistics()
         self._tracker = StampTracker(settings)
         self._resampler: StreamResampler | None = None
+        self._line = RingBuffer(1)  # the newest samples, at their own rate
         self._origin_ns = 0
         self._out = 0
         self._ended = False
@@ -152,7 +156,8 @@ class AudioIntake:
         count = data.nbytes // unit
         if not count:
             return
-        place = self._tracker.place(self._stamp(chunk, count / rate), count, rate)
+        stamp = self._stamp(chunk, count / rate)
+        place = self._tracker.place(stamp, count, rate, lambda early: self._repeats(chunk, data, unit, early))
         self._account(place, count, rate)
         if place.verdict is Verdict.FOREIGN or place.drop >= count:
             return
@@ -169,12 +174,26 @@ class AudioIntake:
         silent = begin - self._tracker.end_ns > self._tracker.settings.max_gap * NS
         return begin if silent or not self._tracker.started else None
 
+    def _repeats(self, chunk: PcmChunk, data: memoryview, unit: int, early: int) -> bool:
+        """Whether a chunk stamped `early` samples before the end begins with what the line holds there."""
+        if self._resampler is None or chunk.sample_rate != self._resampler.rate:
+            return False
+        count = min(early, data.nbytes // unit, 256)
+        head = self._mixed(decode_pcm(data[: count * unit], chunk.encoding, chunk.channels))
+        for shift in (0, -1, 1, -2, 2):  # stamps are rounded
+            begin = self._line.end - early + shift
+            if self._line.start <= begin and begin + count <= self._line.end:
+                there = self._line.read(begin, begin + count)
+                if np.allclose(there, head, rtol=0.0, atol=1e-4, equal_nan=True):
+                    return True
+        return False
+
     def _switch(self, place: Placement, begin_ns: int, rate: int) -> Iterator[Segment]:
         """Close the old time line, or the old rate, before the chunk's own samples."""
         if place.verdict is Verdict.RESTART:
             yield from self._drain()
             again = self._resampler is not None or self._ended
-            self._resampler = StreamResampler(rate)
+            self._open(rate)
             self._origin_ns, self._out, self._ended = begin_ns, 0, False
             self._reset_next = again
             return
@@ -183,19 +202,26 @@ class AudioIntake:
             self.statistics.rate_changes += 1
             self._warn(f"the sample rate changed from {self._resampler.rate} to {rate} Hz in mid-stream")
             yield from self._drain()
-            self._resampler = StreamResampler(rate)
+            self._open(rate)
+
+    def _open(self, rate: int) -> None:
+        self._resampler = StreamResampler(rate)
+        self._line = RingBuffer(round((self._tracker.settings.max_jitter + 0.05) * rate))
 
     def _convert(self, chunk: PcmChunk, data: memoryview, unit: int, place: Placement) -> Iterator[Segment]:
         assert self._resampler is not None
         rate = self._resampler.rate
         if place.fill:
-            yield self._emit(self._resampler.push(np.zeros(place.fill, dtype=np.float32)))
+            silence = np.zeros(place.fill, dtype=np.float32)
+            self._line.append(silence)
+            yield self._emit(self._resampler.push(silence))
         step = max(1, round(_PIECE_SECONDS * rate)) * unit
         slip = place.slip
         for at in range(0, data.nbytes, step):
             mono = self._mono(decode_pcm(data[at : at + step], chunk.encoding, chunk.channels))
             if slip:
                 mono, slip = _stretch(mono, slip), 0
+            self._line.append(mono)
             yield self._emit(self._resampler.push(mono))
 
     def _mono(self, samples: Samples) -> Samples:
@@ -206,7 +232,7 @@ class AudioIntake:
             self.statistics.invalid_samples += bad
             self._warn(f"{bad} samples are NaN or infinite: replaced by silence")
             samples = np.where(finite, samples, np.float32(0.0))
-        mono = samples.mean(axis=1, dtype=np.float32) if self.channel is None else samples[:, self.channel]
+        mono = self._mixed(samples)
         peak = float(np.abs(mono).max(initial=0.0))
         if peak > 1.0:
             self.statistics.clipped_samples += int(np.count_nonzero(np.abs(mono) > 1.0))
@@ -214,6 +240,9 @@ class AudioIntake:
                 self._warn(f"floating-point samples reach {peak:.6g}: full scale is 1.0, divide by the integer range")
             mono = np.clip(mono, -1.0, 1.0)
         return np.ascontiguousarray(mono)
+
+    def _mixed(self, samples: Samples) -> Samples:
+        return samples.mean(axis=1, dtype=np.float32) if self.channel is None else samples[:, self.channel]
 
     def _emit(self, samples: Samples) -> Segment:
         stamp = self._origin_ns + self._out * NS // SAMPLE_RATE
@@ -259,6 +288,12 @@ class AudioIntake:
         elif place.fill:
             statistics.gaps += 1
             self._warn(f"a gap of {offset * 1000:.1f} ms was filled with silence")
+        elif place.late_stamp:
+            statistics.late_stamps += 1
+            self._warn(
+                f"stamps jitter: a chunk's lies {-offset * 1000:.1f} ms before the end of the audio so far, which was "
+                "new; stamp chunks with the time of capture"
+            )
         elif place.drop:
             statistics.overlaps += 1
             self._warn(
@@ -268,7 +303,11 @@ class AudioIntake:
 
     def _hint(self) -> str:
         often = sum(self._recent_overlaps) >= 10
-        return " (it happens often: two publishers on this topic, or a wrong sample_rate?)" if often else ""
+        return (
+            " (it happens often: two publishers on this topic, a wrong sample_rate, or stamps not to be trusted?)"
+            if often
+            else ""
+        )
 
 
 def _stretch(samples: Samples, slip: int) -> Samples:

@@ -6,15 +6,19 @@ exactly. `StampTracker` decides, chunk by chunk, from both::
     stamp - expected end of the audio so far
     ------------------------------------------------------------------------------------------------
       < -max_gap           a jump back: a new time line begins           (see "two lines at once")
-      < -tolerance         overlap: what is already there is dropped
+      < -tolerance         overlap: what is already there is dropped     (but see "late stamps")
       within +-tolerance   in line; a lasting offset is followed by slipping single samples
       > +tolerance         a gap: filled with silence
       > +max_gap           a gap too long to fill: a new time line begins (see "two lines at once")
 
-**Drift.** A sound card's clock runs up to some 100 ppm off the stamps' clock. The offset is smoothed over about a
-second, so that jitter cancels; once it passes `drift_start` it is worn down to `drift_stop` by stretching or shrinking
+**Drift.** A sound card's clock runs up to some 100 ppm off the stamps' clock. Offsets are watched over `window`; once
+all of them lie more than `drift_start` to one side, they are worn down to `drift_stop` by stretching or shrinking
 chunks by at most one sample in 128, which no ear and no network notices. Stamps of the output therefore stay true for
-days, without a click and without a jump of the frame grid. Exact stamps are never touched.
+days, without a click and without a jump of the frame grid. Jitter around the line, and exact stamps, are left alone.
+
+**Late stamps.** Many publishers stamp at the time of publishing, and sound cards deliver in bursts: of three chunks at
+once the second and third seem to come too early, though their audio is new. So what seems to overlap is compared with
+what is there, and new audio is kept, as long as no more than `max_jitter` of it runs ahead of the stamps.
 
 **Two lines at once.** A jump is followed at once: a publisher that speaks after a pause must not wait. But when a chunk
 then continues the line that was just left, two publishers share the topic. From then on the line in use keeps its
@@ -24,6 +28,7 @@ place, and another one takes over only after `takeover` seconds of its own audio
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -38,14 +43,18 @@ class TimelineSettings:
     """Gaps up to here are filled with silence; longer ones start a new time line."""
     tolerance: float = 0.015
     """Stamps may jitter by this much around the sample count before a gap or overlap is seen."""
+    max_jitter: float = 0.25
+    """How much new audio may run ahead of its stamps before it is dropped as another publisher's."""
     drift_start: float = 0.003
     drift_stop: float = 0.0005
-    smoothing: float = 1.0
-    """Time constant over which the offset of the stamps is averaged."""
+    window: float = 2.0
+    """Offsets of the stamps are watched over this time before they are followed."""
     takeover: float = 0.5
     """How long a second line must be alone before it takes over from a contested first one."""
     contest: float = 5.0
     """How long after the last sign of a second publisher the caution lasts."""
+    trust_stamps: bool = True
+    """False: chunks follow each other whatever their stamps say, which count only at the start and after `max_gap`."""
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < self.max_gap:
@@ -55,9 +64,11 @@ class TimelineSettings:
                 f"drift_start {self.drift_start} s must lie above drift_stop ({self.drift_stop} s) "
                 f"and not above tolerance ({self.tolerance} s)"
             )
-        for name in ("smoothing", "takeover", "contest"):
+        for name in ("window", "takeover", "contest"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} {getattr(self, name)} s: must be above 0")
+        if self.max_jitter < 0:
+            raise ValueError(f"max_jitter {self.max_jitter} s: must not be negative")
 
 
 class Verdict(Enum):
@@ -77,6 +88,8 @@ class Placement:
     fill: int = 0
     drop: int = 0
     slip: int = 0
+    late_stamp: bool = False
+    """Kept although its stamp lies before the end: the audio was new."""
 
 
 class StampTracker:
@@ -91,14 +104,10 @@ class StampTracker:
         self._rate = 0
         self._anchor_ns = 0
         self._count = 0
-        self._drift = 0.0
-        self._following = False
-        self._allowance = 0.0
-        self._left_ns: int | None = None
-        self._since_left = 0.0
-        self._contested = 0.0
-        self._rival_ns: int | None = None
-        self._rival_seconds = 0.0
+        self._begin_ns = 0
+        self._crowded = 0.0
+        self._drift = _Drift(self.settings)
+        self._rivals = _Rivals(self.settings)
 
     @property
     def started(self) -> bool:
@@ -110,87 +119,148 @@ class StampTracker:
         """Stamp at which the next sample is expected."""
         return self._anchor_ns + (self._count * NS) // self._rate if self._rate else self._anchor_ns
 
-    @property
-    def drift(self) -> float:
-        """Smoothed offset of the stamps against the sample count, seconds; positive when stamps run ahead."""
-        return self._drift
+    def place(
+        self, stamp_ns: int | None, count: int, rate: int, repeats: Callable[[int], bool] = lambda early: True
+    ) -> Placement:
+        """Where a chunk belongs.
 
-    def place(self, stamp_ns: int | None, count: int, rate: int) -> Placement:
-        """Where `count` samples at `rate` Hz stamped `stamp_ns` (None: in line with what came before) belong."""
-        seconds = count / rate
+        Args:
+            stamp_ns: of its first sample; None: in line with what came before.
+            count: samples per channel.
+            rate: Hz.
+            repeats: asked with a number of samples: does the chunk begin with what the line's last ones hold?
+        """
         if not self.started:
             self._restart(stamp_ns or 0, count, rate)
             return Placement(Verdict.RESTART)
         offset = 0 if stamp_ns is None else stamp_ns - self.end_ns
-        begin = self.end_ns + offset
+        if not self.settings.trust_stamps and offset <= self.settings.max_gap * NS:
+            stamp_ns, offset = None, 0
         if abs(offset) > self.settings.max_gap * NS:
-            if self._may_jump(begin, seconds):
-                self._left_ns, self._since_left = self.end_ns, 0.0
-                self._restart(begin, count, rate)
+            if self._rivals.may_take_over(self.end_ns, self.end_ns + offset, count / rate):
+                self._restart(self.end_ns + offset, count, rate)
                 return Placement(Verdict.RESTART, offset)
             return Placement(Verdict.FOREIGN, offset)
-        if stamp_ns is not None and offset + count * NS / rate < -self.settings.tolerance * NS:
-            return self._doubled(begin, offset, count, rate)
+        if offset < -self.settings.tolerance * NS:
+            return self._early(offset, count, rate, repeats)
         return self._append(offset, count, rate, stamp_ns is not None)
 
     def _restart(self, begin_ns: int, count: int, rate: int) -> None:
         self._anchor_ns, self._count, self._rate = begin_ns, count, rate
-        self._drift, self._following, self._allowance = 0.0, False, 0.0
-        self._rival_ns = None
+        self._begin_ns, self._crowded = begin_ns, 0.0
+        self._drift.clear()
+        self._rivals.dismiss()
 
-    def _append(self, offset: int, count: int, rate: int, stamped: bool) -> Placement:
+    def _append(self, offset: int, count: int, rate: int, stamped: bool, late: bool = False) -> Placement:
         if rate != self._rate:
             self._anchor_ns, self._count, self._rate = self.end_ns, 0, rate
-        seconds = count / rate
-        self._rival_ns = None
-        self._contested = max(0.0, self._contested - seconds)
-        self._since_left += seconds
+        self._begin_ns = max(self._begin_ns, self.end_ns + offset)
+        self._rivals.in_line(count / rate)
+        if not late:
+            self._crowded = max(0.0, self._crowded - count / rate)
         fill = drop = slip = 0
-        if abs(offset) > self.settings.tolerance * NS:
+        if abs(offset) > self.settings.tolerance * NS and not late:
             samples = round(offset * rate / NS)
             fill, drop = max(samples, 0), min(max(-samples, 0), count)
-            self._drift, self._following = 0.0, False
+            self._drift.clear()
         elif stamped:
-            slip = self._follow(offset / NS, count, rate)
+            slip = self._drift.follow(offset / NS, count, rate)
         self._count += fill + count - drop + slip
-        return Placement(Verdict.APPEND, offset, fill, drop, slip)
+        return Placement(Verdict.APPEND, offset, fill, drop, slip, late)
 
-    def _follow(self, offset: float, count: int, rate: int) -> int:
-        """Samples to insert (or remove, negative) in this chunk to wear down a lasting offset."""
-        weight = -math.expm1(-count / rate / self.settings.smoothing)
-        self._drift += (offset - self._drift) * weight
-        limit = self.settings.drift_stop if self._following else self.settings.drift_start
-        self._following = abs(self._drift) > limit
-        if not self._following:
-            return 0
-        self._allowance = min(self._allowance + count / 128, max(1.0, count / 128))
-        slip = max(-int(self._allowance), min(int(self._allowance), round(self._drift * rate)))
-        self._allowance -= abs(slip)
-        self._drift -= slip / rate
-        return slip
-
-    def _may_jump(self, begin_ns: int, seconds: float) -> bool:
-        settings = self.settings
-        if self._left_ns is not None and self._since_left < settings.contest:
-            returned = abs(begin_ns - self._left_ns) < 0.25 * NS
-            if returned and not self._contested:
-                self._contested = settings.contest
-        if not self._contested:
-            return True
-        self._contested = settings.contest
-        return self._rival_grown(begin_ns, seconds)
-
-    def _rival_grown(self, begin_ns: int, seconds: float) -> bool:
-        """Whether chunks apart from the time line have formed one of their own, and long enough."""
-        near = self._rival_ns is not None and abs(begin_ns - self._rival_ns) <= self.settings.tolerance * NS
-        self._rival_seconds = (self._rival_seconds if near else 0.0) + seconds
-        self._rival_ns = begin_ns + round(seconds * NS)
-        return self._rival_seconds > self.settings.takeover
-
-    def _doubled(self, begin: int, offset: int, count: int, rate: int) -> Placement:
-        """A chunk that lies wholly before the end: a duplicate, unless more and more of them show a jump back."""
-        if self._rival_grown(begin, count / rate):
-            self._left_ns, self._since_left = self.end_ns, 0.0
+    def _early(self, offset: int, count: int, rate: int, repeats: Callable[[int], bool]) -> Placement:
+        """A chunk stamped before the end: late stamps on new audio, a duplicate, or a jump back in the making."""
+        if self.end_ns + offset >= self._begin_ns and not repeats(round(-offset * rate / NS)):
+            if -offset <= self.settings.max_jitter * NS and not self._crowded:
+                return self._append(offset, count, rate, True, late=True)
+            self._crowded = self.settings.contest
+        if offset + count * NS / rate >= -self.settings.tolerance * NS:
+            return self._append(offset, count, rate, True)
+        begin = self.end_ns + offset
+        if self._rivals.grown(begin, count / rate):
+            self._rivals.leave(self.end_ns)
             self._restart(begin, count, rate)
             return Placement(Verdict.RESTART, offset)
         return Placement(Verdict.APPEND, offset, drop=count)
+
+
+class _Drift:
+    """Follows a lasting offset of the stamps by slipping samples."""
+
+    def __init__(self, settings: TimelineSettings) -> None:
+        self._settings = settings
+        self.clear()
+
+    def clear(self) -> None:
+        self._low, self._high = math.inf, -math.inf  # of the half window under way
+        self._low_before, self._high_before = -math.inf, math.inf  # of the one before; unknown yet
+        self._seconds = 0.0
+        self._following = False
+        self._allowance = 0.0
+
+    def follow(self, offset: float, count: int, rate: int) -> int:
+        """Samples to insert (or remove, negative) in a chunk of `count` samples whose stamp is off by `offset` s."""
+        self._low, self._high = min(self._low, offset), max(self._high, offset)
+        self._seconds += count / rate
+        if self._seconds >= self._settings.window / 2:
+            self._low_before, self._high_before = self._low, self._high
+            self._low, self._high, self._seconds = math.inf, -math.inf, 0.0
+        low, high = min(self._low, self._low_before), max(self._high, self._high_before)
+        lasting = low if low > 0 else min(high, 0.0)
+        limit = self._settings.drift_stop if self._following else self._settings.drift_start
+        self._following = abs(lasting) > limit
+        if not self._following:
+            return 0
+        self._allowance = min(self._allowance + count / 128, max(1.0, count / 128))
+        most = int(self._allowance)
+        slip = max(-most, min(most, round(lasting * rate)))
+        self._allowance -= abs(slip)
+        self._low, self._high = self._low - slip / rate, self._high - slip / rate
+        self._low_before, self._high_before = self._low_before - slip / rate, self._high_before - slip / rate
+        return slip
+
+
+class _Rivals:
+    """Whether audio apart from the time line may take its place."""
+
+    def __init__(self, settings: TimelineSettings) -> None:
+        self._settings = settings
+        self._left_ns: int | None = None
+        self._since_left = 0.0
+        self._contested = 0.0
+        self._end_ns: int | None = None
+        self._seconds = 0.0
+
+    def in_line(self, seconds: float) -> None:
+        """A chunk of the line in use came: rivals begin again."""
+        self.dismiss()
+        self._contested = max(0.0, self._contested - seconds)
+        self._since_left += seconds
+
+    def dismiss(self) -> None:
+        """Forget the rival."""
+        self._end_ns = None
+
+    def leave(self, end_ns: int) -> None:
+        """The line that ended here was left for another."""
+        self._left_ns, self._since_left = end_ns, 0.0
+
+    def may_take_over(self, end_ns: int, begin_ns: int, seconds: float) -> bool:
+        """Whether a chunk far from the line's end may begin another; if so, the line is left."""
+        settings = self._settings
+        if self._left_ns is not None and self._since_left < settings.contest and not self._contested:
+            returned = abs(begin_ns - self._left_ns) < 0.25 * NS
+            self._contested = settings.contest if returned else 0.0
+        if self._contested:
+            self._contested = settings.contest
+            if not self.grown(begin_ns, seconds):
+                return False
+        self.leave(end_ns)
+        return True
+
+    def grown(self, begin_ns: int, seconds: float) -> bool:
+        """Whether chunks apart from the time line have formed one of their own, and long enough."""
+        near = self._end_ns is not None and abs(begin_ns - self._end_ns) <= self._settings.tolerance * NS
+        self._seconds = (self._seconds if near else 0.0) + seconds
+        self._end_ns = begin_ns + round(seconds * NS)
+        return self._seconds > self._settings.takeover

@@ -165,6 +165,37 @@ def test_a_drifting_clock_is_followed_without_gaps_overlaps_or_clicks(ppm):
     assert np.abs(np.diff(out)).max() < 1.05 * np.abs(np.diff(audio)).max()
 
 
+def test_bursts_stamped_when_published_lose_nothing():
+    """Four chunks of 16 ms at once, every 64 ms, stamped when published; the first burst begins in its middle."""
+    audio = np.random.default_rng(2).uniform(-0.5, 0.5, 16000 * 6).astype(np.float32)
+    pieces = [(audio[k * 256 : (k + 1) * 256], 0.064 * ((k + 2) // 4) + 0.0002 * ((k + 2) % 4)) for k in range(375)]
+    intake = AudioIntake()
+    segments = stream(intake, pieces)
+    out = joined(segments)
+    assert intake.statistics.dropped_samples == 0 and intake.statistics.gaps <= 1
+    np.testing.assert_array_equal(out[-256 * 370 :], audio[-256 * 370 :])
+    assert intake.statistics.late_stamps > 100
+    assert any("stamp chunks with the time of capture" in text for text in intake.take_warnings())
+
+
+def test_late_stamps_do_not_bring_back_what_was_heard():
+    audio = np.random.default_rng(2).uniform(-0.5, 0.5, 16000).astype(np.float32)
+    pieces = cut(audio, 1600)
+    pieces[5] = (audio[5 * 1600 - 700 : 6 * 1600], 0.5 - 700 / 16000)
+    np.testing.assert_array_equal(joined(stream(AudioIntake(), pieces)), audio)
+
+
+def test_stamps_that_are_not_trusted_count_only_after_a_pause():
+    audio = tone(1.0)
+    intake = AudioIntake(TimelineSettings(trust_stamps=False))
+    segments = []
+    for samples, at in cut(audio, 320):
+        segments += intake.push(chunk(samples, at * 0.01))  # all at once, stamped when published
+    np.testing.assert_array_equal(joined(segments), audio)
+    later = intake.push(chunk(audio, 60.0))
+    assert later[0].reset and later[0].stamp_ns == T0 + 60 * NS
+
+
 def test_a_change_of_rate_and_channels_loses_nothing_and_keeps_the_time():
     intake = AudioIntake()
     segments = intake.push(chunk(tone(0.5, 48000), 0.0, 48000))
@@ -318,6 +349,6 @@ def test_any_pattern_of_stamps_gives_lines_without_holes(moves, rate):
 
 
 def test_settings_are_checked():
-    for fields in ({"tolerance": 3.0}, {"drift_start": 0.5}, {"smoothing": 0.0}):
+    for fields in ({"tolerance": 3.0}, {"drift_start": 0.5}, {"window": 0.0}, {"max_jitter": -1.0}):
         with pytest.raises(ValueError):
             TimelineSettings(**fields)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import correlate
 
 from emotalk_ros.audio import AudioFormatError, StreamResampler, resample
 
@@ -22,7 +23,7 @@ def test_the_sound_stays_where_it_was(rate):
     expected = np.interp(np.arange(16000) / 16000, np.arange(64000) / 64000, burst_at(rate))
     assert abs(len(out) - 16000) <= 1
     count = min(len(out), 16000)
-    lag = np.argmax(np.correlate(out[:count], expected[:count], "full")) - (count - 1)
+    lag = np.argmax(correlate(out[:count], expected[:count], method="fft")) - (count - 1)
     assert abs(lag) <= 2  # 0.13 ms
     np.testing.assert_allclose(np.abs(out).max(), np.abs(expected).max(), rtol=0.02)
 
