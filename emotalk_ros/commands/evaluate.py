@@ -161,21 +161,28 @@ def clip_progress(console: Any, title: str) -> Iterator[Progress]:
         yield update
 
 
-def show(result: Evaluation, console: Any) -> None:
-    """The results on one screen."""
+def screen_table(title: str, names: int, figures: list[str]) -> Any:
+    """A table for a terminal: `names` text columns that wrap, and figures that are never cut short."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for _ in range(names):
+        table.add_column("", overflow="fold")
+    for head in figures:
+        table.add_column(head, justify="right", min_width=6, no_wrap=False)
+    return table
+
+
+def show(result: Evaluation, console: Any) -> None:
+    """The results on one screen."""
     from emotalk_ros.evaluation.evaluate_report import FIGURES
 
+    left_out = {"mve_mm", "fdd_mm", "closure_rate_in_speech"}
     rows = [row for row in result.findings["rows"] if row["group"] == "all"]
-    shown = [f for f in FIGURES if any(_known(row["figures"].get(f[0])) for row in rows)]
-    table = Table(
-        title=f"{result.findings['dataset']['clips']} clips; intervals are in the report", title_justify="left"
-    )
-    table.add_column("", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for _, label, _ in shown:
-        table.add_column(label, justify="right")
+    shown = [f for f in FIGURES if f[0] not in left_out and any(_known(row["figures"].get(f[0])) for row in rows)]
+    clips = result.findings["dataset"]["clips"]
+    table = screen_table(f"{clips} clips; intervals are in the report", 2, [label for _, label, _ in shown])
     for row in rows:
         cells = [_cell(row["figures"].get(key), digits) for key, _, digits in shown]
         table.add_row(row["row"], row["mode"], *cells)
@@ -239,12 +246,8 @@ def _table(
 
 
 def _show_table(found: dict[str, Any], shown: tuple[tuple[str, str], ...], console: Any) -> None:
-    from rich.table import Table
-
-    table = Table(title="measured, and the paper's figures (RAVDESS)", title_justify="left")
-    table.add_column("", no_wrap=True)
-    for head in (*(label for _, label in shown), "paper LVE", "paper EVE"):
-        table.add_column(head, justify="right")
+    heads = [*(label for _, label in shown), "paper LVE", "paper EVE"]
+    table = screen_table("measured, and the paper's figures (RAVDESS)", 1, heads)
     for row in [*found["rows"], *found["references"]]:
         published = row.get("paper", {}).get("RAVDESS")
         cells = [_cell(row["figures"].get(key), 3) for key, _ in shown]

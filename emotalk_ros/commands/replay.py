@@ -165,12 +165,15 @@ def parse_format(text: str | None) -> AudioFormat | None:
 
 def _show(outcome: Outcome) -> None:
     """The findings on one screen."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     found = outcome.findings
     console = Console()
-    table = Table(title=f"{found['audio']['seconds']:.1f} s of {found['audio']['topic']}", title_justify="left")
+    table = Table(
+        title=f"{found['audio']['seconds']:.1f} s of {found['audio']['topic']}", title_justify="left", box=SIMPLE_HEAD
+    )
     for head in ("frames of", "there", "missing", "doubled", "late", "p50 ms", "p95 ms", "p99 ms"):
         table.add_column(head, justify="left" if head == "frames of" else "right")
     for name in ("replayed", "recorded"):
@@ -190,10 +193,11 @@ def _show(outcome: Outcome) -> None:
 
 
 def _metric_table(rows: dict[str, dict[str, float]]) -> Any:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     shown = {"lve_mm": "LVE mm", "eve_mm": "EVE mm", "lip_gap_correlation": "lip gap r", "best_lag_s": "lag s"}
-    table = Table(title="against the reference", title_justify="left")
+    table = Table(title="against the reference", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("motion")
     for head in shown.values():
         table.add_column(head, justify="right")

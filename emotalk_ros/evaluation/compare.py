@@ -221,20 +221,21 @@ def table_page(found: Mapping[str, Any]) -> str:
     body: list[html.Row] = []
     for row in [*found["rows"], *found["references"]]:
         cells: list[Any] = [row["name"], f"{row['parameters'] / 1e6:.2f} M" if "parameters" in row else ""]
+        measured = []
         for key, _ in SHOWN:
             value, low, high = (row["figures"].get(key) or (None, None, None))[:3]
             text = html.with_interval(value, low, high)
-            cells.append(html.Html(f"<b>{text}</b>") if value is not None and best.get(key) == value else text)
-        for name in sets:
-            published = row.get("paper", {}).get(name)
-            cells += [published[k] if published else None for k in ("lve_mm", "eve_mm")]
-        body.append(html.Row(cells, "" if "paper" in row else "other"))
-    heads = ["", "size", *(label for _, label in SHOWN)]
-    heads += [f"{what} paper, {name}" for name in sets for what in ("LVE", "EVE")]
+            measured.append(html.Html(f"<b>{text}</b>") if value is not None and best.get(key) == value else text)
+        published = [row.get("paper", {}).get(name) for name in sets]
+        cells += measured[:2]
+        cells += [entry[key] if entry else None for entry in published for key in ("lve_mm", "eve_mm")]
+        body.append(html.Row([*cells, *measured[2:]], "" if "paper" in row else "other"))
+    labels = [label for _, label in SHOWN]
+    heads = ["", "size", *labels[:2], *(f"{what}, {name}" for name in sets for what in ("LVE", "EVE")), *labels[2:]]
     note = (
         f"Measured on {found['dataset']['clips']} clips of actors held out, whole clips, on the face "
-        f"{found['face']!r}; small: 95 % bootstrap interval. The paper's figures come from other data and another "
-        "face: compare the order, not the millimetres."
+        f"{found['face']!r}; small: 95 % bootstrap interval. LVE and EVE with the name of a data "
+        "set are the paper's figures there, on another face: compare the order, not the millimetres."
     )
     facts = [
         html.Fact(f"pairs in the paper's order, {key[:3].upper()}", f"{share:.0%}", "50 % by chance")

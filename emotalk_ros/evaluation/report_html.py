@@ -33,8 +33,9 @@ section.problems{border-color:var(--bad)}section.problems h2{color:var(--bad)}
 th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}thead th{color:var(--soft);font-weight:600;font-size:13px}
 tr.other td,tr.other th{color:var(--soft)}tr.group td{padding-top:14px;font-weight:650;border-bottom-color:var(--soft)}
-td.best{font-weight:700}td small{color:var(--soft);font-size:11.5px;margin-left:5px}
-table.confusion{width:auto}table.confusion th,table.confusion td{text-align:center;padding:6px 9px}
+td.best{font-weight:700}td small{display:block;color:var(--soft);font-size:11px;font-weight:400;line-height:1.2}
+table.confusion{width:auto;font-size:12.5px}table.confusion th,table.confusion td{text-align:center;padding:6px 5px;
+font-weight:400}
 table.confusion th:first-child{text-align:right}table.confusion td.hit{background:color-mix(in srgb,var(--good)
 calc(var(--share)*85%),transparent)}table.confusion td.miss{background:color-mix(in srgb,var(--bad)
 calc(var(--share)*85%),transparent)}.corner{font-weight:400;color:var(--soft);font-size:12px}

@@ -10,6 +10,8 @@ from emotalk_ros.evaluation.report import model_digest
 from emotalk_ros.face.finish import Finisher, FinishSettings
 from emotalk_ros.streaming import Controls, Engine, StreamSettings
 
+GENERIC_NAMES = frozenset({"model", "best", "run"})
+"""Folders that the trainer makes, which tell nothing about the model in them."""
 LATE_MARGIN_S = 0.05
 """A frame is late when it comes later than look-ahead and hop demand plus this."""
 
@@ -38,8 +40,11 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """The label, or the checkpoint's folder name."""
-        return self.label or self.path.resolve().name
+        """The label, or the checkpoint folder's name; of `runs/tiny/model` that is `tiny`."""
+        path = self.path.resolve()
+        while path.name in GENERIC_NAMES and path.parent.name:
+            path = path.parent
+        return self.label or path.name
 
     def load(self, device: str = "cpu") -> Any:
         """The model in eval mode. Raises `model.ModelNotFoundError` that names how to get one."""
