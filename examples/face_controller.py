@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """A face controller in fifteen lines: opens a servo's jaw as far as the face on `blendshapes` does."""
 
+import contextlib
+
 import rclpy
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
@@ -21,4 +23,5 @@ class FaceController(Node):
 
 if __name__ == "__main__":
     rclpy.init()
-    rclpy.spin(FaceController())
+    with contextlib.suppress(KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
+        rclpy.spin(FaceController())

@@ -80,7 +80,8 @@ class EmotalkNode(LifecycleNode):
         name = self.get_fully_qualified_name()
         if not self._table["autostart"]:
             self.get_logger().info(
-                f"autostart is off, something else activates this node, or: ros2 lifecycle set {name} configure; ros2 lifecycle set {name} activate"
+                "autostart is off: a launch file or a lifecycle manager activates this node, or: "
+                f"ros2 lifecycle set {name} configure; ros2 lifecycle set {name} activate"
             )
         elif self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
             self.exit_status = 1

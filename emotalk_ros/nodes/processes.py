@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 PARENT_VARIABLE = "EMOTALK_PARENT"
 """Process id of the command; a node ends when that is no longer its parent."""
@@ -76,9 +77,11 @@ class Crew:
 
     Args:
         environment: added to this process's.
+        output: where the nodes' words go; None: to this process's.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None, output: BinaryIO | None = None) -> None:
+        self._output = output
         self._environment = {
             **os.environ,
             "PYTHONSAFEPATH": "1",  # a numpy.py in the user's folder is not numpy
@@ -89,7 +92,9 @@ class Crew:
 
     def start(self, spec: NodeSpec) -> subprocess.Popen[bytes]:
         """Start a node in a session of its own: Ctrl-C reaches it through `stop`, once and in order."""
-        process = subprocess.Popen(spec.command(), env=self._environment, start_new_session=True)
+        process = subprocess.Popen(
+            spec.command(), env=self._environment, stdout=self._output, stderr=self._output, start_new_session=True
+        )
         self._nodes.append((spec, process))
         return process
 
