@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from emotalk_ros.corpus.store import SAMPLE_RATE, CorpusError, Phone
 
 _FRAME_SECONDS = 0.01
+_PAD_SECONDS = 0.3
 _SILENT = frozenset({"SIL", "+SPN+", "+NSN+", "<sil>", "[NOISE]", "[SPEECH]"})
 
 
@@ -55,23 +56,35 @@ class Aligner:
         guessed = tuple(dict.fromkeys(word for word in words if self._decoder.lookup_word(word) is None))
         for word in guessed:
             self._decoder.add_word(word, " ".join(self._guess(word)), update=True)
-        pcm = np.clip(np.asarray(audio) * 32767.0, -32768, 32767).astype(np.int16).tobytes()
         try:
-            self._decoder.set_align_text(" ".join(words))
-            self._pass(pcm)
-            self._decoder.set_alignment()
-            self._pass(pcm)
-            found = self._decoder.get_alignment()
-        except RuntimeError as error:
-            raise CorpusError(f"audio and transcript do not fit ({error}): {text[:60]!r}") from error
-        phones = [
-            (_plain(phone.name), phone.start * _FRAME_SECONDS, (phone.start + phone.duration) * _FRAME_SECONDS)
-            for word in (found or ())
-            for phone in word
-        ]
+            phones = self._phones(audio, words, pad=0.0)
+        except RuntimeError:
+            try:  # clips cut close to the speech align once there is some room around it
+                phones = self._phones(audio, words, pad=_PAD_SECONDS)
+            except RuntimeError as error:
+                raise CorpusError(f"audio and transcript do not fit ({error}): {text[:60]!r}") from error
         if not any(name != "SIL" for name, _, _ in phones):
             raise CorpusError(f"audio and transcript do not fit: nothing aligned of {text[:60]!r}")
         return Alignment(tuple(phones), guessed)
+
+    def _phones(self, audio: NDArray[np.floating], words: list[str], pad: float) -> list[Phone]:
+        """Both passes over the audio with `pad` s of faint noise on either side; RuntimeError when they fail."""
+        count = round(pad * SAMPLE_RATE)
+        noise = np.random.default_rng(0).normal(0.0, 1e-3, 2 * count)
+        padded = np.concatenate([noise[:count], audio, noise[count:]])
+        pcm = np.clip(padded * 32767.0, -32768, 32767).astype(np.int16).tobytes()
+        self._decoder.set_align_text(" ".join(words))
+        self._pass(pcm)
+        self._decoder.set_alignment()
+        self._pass(pcm)
+        end = len(audio) / SAMPLE_RATE
+        found = [
+            (_plain(phone.name), phone.start * _FRAME_SECONDS - pad, phone.duration * _FRAME_SECONDS)
+            for word in (self._decoder.get_alignment() or ())
+            for phone in word
+        ]
+        inside = [(name, max(0.0, start), min(end, start + length)) for name, start, length in found]
+        return [(name, start, stop) for name, start, stop in inside if stop > start]
 
     def _pass(self, pcm: bytes) -> None:
         self._decoder.start_utt()
