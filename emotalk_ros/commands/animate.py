@@ -57,6 +57,9 @@ def animate(
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Model folder; default: the one that ships.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; default: 1 for a small model, else half the cores.")
+    ] = None,
     person: Annotated[int, typer.Option(help="Personal style, 0 to 23.")] = 0,
     level: Annotated[float, typer.Option(min=0.0, max=1.0, help="Intensity of the style.")] = 1.0,
     emotion: Annotated[
@@ -89,7 +92,7 @@ def animate(
 
         finish = FinishSettings(gain=gain, smoothing=smoothing, rest=rest, blinks=blinks, seed=seed)
         with errors.status("loading the model"):
-            network = _load(model, device)
+            network = _load(model, device, threads)
             controls = _controls(network, person, level, emotion, emotion_audio, intensity)
         with _bar(errors) as progress:
             for job in jobs:
@@ -165,7 +168,9 @@ def parse_emotion(text: str) -> dict[str, float]:
     return weights
 
 
-def _load(path: Path | None, device: str) -> Any:
+def _load(path: Path | None, device: str, threads: int | None) -> Any:
+    import os
+
     import torch
 
     from emotalk_ros.model import load_model
@@ -178,7 +183,12 @@ def _load(path: Path | None, device: str) -> Any:
         raise ValueError(f"device {device!r}: use auto, cpu, cuda or cuda:N") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r}: this machine (or this build of torch) has no CUDA; use cpu")
-    return load_model(path, device)
+    network = load_model(path, device)
+    if threads is None:  # more threads than idle cores make a small network several times slower
+        small = sum(parameter.numel() for parameter in network.parameters()) < 20e6
+        threads = 1 if small else max(1, (os.cpu_count() or 2) // 2)
+    torch.set_num_threads(threads)
+    return network
 
 
 def _controls(

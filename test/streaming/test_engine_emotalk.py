@@ -9,6 +9,15 @@ from emotalk_ros.model import EmoTalk, EmoTalkConfig, EmotionControl
 from emotalk_ros.streaming import Controls, Engine, StreamSettings, animate
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """More threads than idle cores make small networks many times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(3)
