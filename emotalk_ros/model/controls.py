@@ -96,6 +96,8 @@ class EmotionControl:
         """
         if self.is_heard or (self.blend == 0 and (self.labels or self.clip is not None)):
             return {}
+        if not hasattr(model, "embed_emotion"):
+            raise ValueError(f"{type(model).__name__} has no emotion input; leave the emotion to the voice")
         inputs: dict[str, Tensor] = {}
         chosen: Tensor | None = None
         if self.labels:

@@ -83,11 +83,6 @@ class Baseline(SpeechNetwork):
         if encoder is not None and not encoder.is_mel:
             encoder.feature_extractor.requires_grad_(False)
 
-    def _control_inputs(self, emotion: Any) -> dict[str, Tensor]:
-        if emotion is not None and not emotion.is_heard:
-            raise ValueError(f"{type(self).__name__} has no emotion input; leave emotion at None")
-        return {}
-
 
 class BaselineConfig(SpeechConfig):
     """`SpeechConfig` whose encoder is wav2vec2-base unless another is given."""
