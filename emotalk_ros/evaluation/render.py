@@ -24,6 +24,8 @@ LIPS = (190, 105, 100)
 
 FRAMED_FACE_HEIGHTS = 1.5
 """Height of the picture in heights of the face (top of the forehead to chin)."""
+STILL_MM = 0.02
+"""What no shape moves further than this is drawn once for all frames."""
 VIEW_DISTANCE_MM = 900.0
 """Distance of the eye of the viewer: close enough for depth, far enough not to swell the nose."""
 
@@ -61,6 +63,9 @@ class Renderer:
         colours = vertex_colours(basis)
         self._albedo = ((colours.astype(np.float32) / 255.0) ** 2.2).astype(np.float32)
         self._triangles = basis.triangles
+        still = np.abs(basis.basis).max(axis=(0, 2)) < STILL_MM
+        resting = still[basis.triangles].all(axis=1)
+        self._moving = basis.triangles[~resting]
         self._gather = _incidence(basis.triangles, len(basis))
         self._rotation = _rotation(self.view.yaw, self.view.pitch)
         top, chin = basis.template[basis.face_height_ids]
@@ -70,6 +75,12 @@ class Renderer:
         self._pivot = middle - np.array([0, 0.02 * height, 0.55 * height], dtype=np.float32)
         self._scale = self.view.size * self.view.samples / (FRAMED_FACE_HEIGHTS * height)
         self._focus = VIEW_DISTANCE_MM * height / 175.0
+        # Skull, ears, hair and neck never move: they are drawn once, beneath every frame.
+        side = self.view.size * self.view.samples
+        self._canvas = np.tile(np.array(self.view.background, dtype=np.float32), (side * side, 1))
+        self._depth = np.zeros(side * side, dtype=np.float32)
+        turned = (basis.template - self._pivot) @ self._rotation.T
+        _rasterise(self._project(turned), basis.triangles[resting], self._light(turned), self._canvas, self._depth)
 
     def frame(self, coefficients: ArrayLike) -> Frames:
         """One picture, (52,) to (H, W, 3) uint8."""
@@ -78,20 +89,17 @@ class Renderer:
     def draw(self, vertices: Real) -> Frames:
         """One picture of vertices (V, 3) in mm, to (H, W, 3) uint8."""
         turned = (vertices - self._pivot) @ self._rotation.T
-        light = self._light(turned)
-        side = self.view.size * self.view.samples
-        points = self._project(turned, side)
-        canvas = np.empty((side * side, 3), dtype=np.float32)
-        canvas[:] = self.view.background
-        _rasterise(points, self._triangles, light, canvas, side)
+        canvas, depth = self._canvas.copy(), self._depth.copy()
+        _rasterise(self._project(turned), self._moving, self._light(turned), canvas, depth)
         n = self.view.samples
         image = canvas.reshape(self.view.size, n, self.view.size, n, 3)
         if n > 1:
             image = image.sum(axis=3).sum(axis=1) * np.float32(1 / n**2)
         return (image.reshape(self.view.size, self.view.size, 3) + 0.5).clip(0, 255).astype(np.uint8)
 
-    def _project(self, turned: Real, side: int) -> Real:
+    def _project(self, turned: Real) -> Real:
         """(V, 3): column, row (pixels, real) and nearness (larger is closer, linear on the screen)."""
+        side = self.view.size * self.view.samples
         nearness = self._focus / np.maximum(self._focus - turned[:, 2], 1.0)
         out = np.empty_like(turned)
         out[:, 0] = side / 2 + turned[:, 0] * nearness * self._scale
@@ -201,8 +209,12 @@ def _incidence(triangles: NDArray[np.int32], vertices: int) -> csr_matrix:
     return csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(vertices, len(triangles)))
 
 
-def _rasterise(points: Real, triangles: NDArray[np.int32], light: Real, canvas: Real, side: int) -> None:
-    """Draw the triangles that face the viewer into `canvas` (side * side, 3), nearest on top."""
+def _rasterise(points: Real, triangles: NDArray[np.int32], light: Real, canvas: Real, depth: Real) -> None:
+    """Draw the triangles that face the viewer into `canvas` (side * side, 3), nearest on top.
+
+    `depth` (side * side,) is the nearness of what is there already, and is brought up to date as well.
+    """
+    side = math.isqrt(len(depth))
     corners = points[triangles]
     x, y = corners[..., 0], corners[..., 1]
     # Rows grow downwards, so a triangle that is counter-clockwise in the world turns the other way here.
@@ -224,7 +236,6 @@ def _rasterise(points: Real, triangles: NDArray[np.int32], light: Real, canvas: 
         block = int(_BLOCKS[kind // len(_BLOCKS)]), int(_BLOCKS[kind % len(_BLOCKS)])
         found.extend(_cover(corners[group], area[group], group, first_x[group], first_y[group], block, side))
     pixel, triangle, w1, w2, nearness = (np.concatenate(part) for part in zip(*found, strict=True))
-    depth = np.zeros(side * side, dtype=np.float32)
     np.maximum.at(depth, pixel, nearness)
     on_top = nearness == depth[pixel]
     pixel, triangle, w1, w2 = pixel[on_top], triangle[on_top], w1[on_top, None], w2[on_top, None]
