@@ -58,7 +58,7 @@ def convert_published(source: Path, out: Path, config_file: Path | None = None, 
     ours, dead = from_published(state)
     expected = _expected(config)
     try:
-        check_fit(expected, ours, lambda key: to_published(key) or key)
+        check_fit(expected, ours, lambda key: (to_published(key) or key) if key in expected else key)
     except CheckpointError as error:
         hint = "" if config_file else "\nSizes other than the paper's come from --config CONFIG.json"
         raise CheckpointError(f"{source}: {error}{hint}") from error

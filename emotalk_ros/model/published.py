@@ -113,14 +113,14 @@ def from_published(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict
     """Rename a published state dict.
 
     Returns:
-        Our tensors, and the dead ones under their published names.
+        Our tensors, and the dead ones under their published names. Keys that are neither known nor dead stay among
+        the first as they are: `check_fit` lists them together with what is missing.
 
     Raises:
-        CheckpointError: a key that is neither known nor documented as dead.
+        CheckpointError: one tensor is there twice.
     """
     ours: dict[str, Tensor] = {}
     dead: dict[str, Tensor] = {}
-    unknown = []
     for key, tensor in state.items():
         name = to_ours(key)
         if name is not None:
@@ -130,9 +130,7 @@ def from_published(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict
         elif DEAD.search(key):
             dead[key] = tensor
         else:
-            unknown.append(key)
-    if unknown:
-        raise CheckpointError(f"unexpected keys in the published checkpoint: {_listed(unknown)}")
+            ours[key] = tensor
     return ours, dead
 
 

@@ -125,7 +125,7 @@ def test_every_missing_and_unexpected_key_is_listed(published, tmp_path):
         convert_published(tmp_path / "less.pth", tmp_path / "model", meta)
     state["surprise.weight"] = torch.zeros(1)
     torch.save(state, tmp_path / "more.pth")
-    with pytest.raises(CheckpointError, match=r"unexpected.*surprise\.weight"):
+    with pytest.raises(CheckpointError, match=r"2 missing.*\n  1 unexpected: surprise\.weight"):
         convert_published(tmp_path / "more.pth", tmp_path / "model", meta)
     assert not (tmp_path / "model").exists()
 
