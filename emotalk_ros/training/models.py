@@ -32,7 +32,9 @@ def build_model(recipe: ModelRecipe) -> PreTrainedModel:
     _freeze(model, recipe.freeze)
     if recipe.gradient_checkpointing:
         # Not re-entrant: the only kind that data-parallel wrappers and frozen inputs allow.
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # `activation_checkpointing_enable` is transformers' newer name for it.
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
     return model
 
 

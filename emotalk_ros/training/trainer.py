@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from rich.console import Console
 from transformers import PreTrainedModel
@@ -107,6 +108,8 @@ class Trainer:
         self.recipe = recipe
         self.folder = folder
         self.console = console
+        # The precision of an earlier run of this process (a table trains several networks) does not bind this one.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             mixed_precision=recipe.optim.precision,
             # The memory attention's query and key never act, baselines skip terms: some parameters get no gradient.

@@ -1,9 +1,11 @@
 """The loop: it learns, it resumes on the same curve, nothing it writes is ever half there."""
 
 import numpy as np
+import pytest
 import torch
 
 from emotalk_ros.model import EmoTalk
+from emotalk_ros.training.recipe import RecipeError
 from emotalk_ros.training.runlog import read_log
 from emotalk_ros.training.trainer import Trainer, train
 
@@ -59,3 +61,120 @@ def test_resuming_continues_the_same_curve(toy_recipe, tmp_path):
     one, other = (EmoTalk.from_pretrained(tmp_path / kind / "model").state_dict() for kind in ("whole", "parts"))
     for key, value in one.items():
         torch.testing.assert_close(value, other[key], rtol=1e-5, atol=1e-6)
+
+
+def test_no_folder_is_overwritten_and_nothing_is_resumed_from_nothing(toy_recipe, tmp_path):
+    with pytest.raises(RecipeError, match="no checkpoint to resume"):
+        train(toy_recipe(), tmp_path / "run", resume=True)
+    train(toy_recipe(optim={"steps": 1}, run={"validation_windows": 1}), tmp_path / "run")
+    with pytest.raises(RecipeError, match="already holds a run"):
+        train(toy_recipe(), tmp_path / "run")
+
+
+def test_early_stop_keeps_the_best_model(toy_recipe, tmp_path):
+    optim = {"steps": 50, "batch_size": 2, "lr": 3.0, "warmup": 0, "clip": None, "ema": 0.0}  # it can only get worse
+    run = {"validate_every": 1, "patience": 2, "checkpoint_every": 100, "validation_windows": 4}
+    result = train(toy_recipe(optim=optim, run=run), tmp_path / "run")
+    assert result.stopped_early and not result.interrupted and result.steps < 50 and result.model is not None
+    validations = read_log(tmp_path / "run", "validation")
+    assert result.validation["loss"] == min(row["loss"] for row in validations)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_a_remedy(toy_recipe, tmp_path, monkeypatch):
+    trainer = Trainer(toy_recipe(), tmp_path / "run")
+    with torch.no_grad():
+        trainer.model.output.bias.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"optim\.lr"):
+        trainer.run()
+    assert not (tmp_path / "run/model").exists()
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_one_that_does(toy_recipe, tmp_path):
+    with pytest.raises(RecipeError, match=r"optim\.batch_size=3"):
+        train(toy_recipe(optim={"batch_size": 4, "accumulate": 3}), tmp_path / "run")
+
+
+def test_only_the_last_checkpoints_are_kept_and_a_torn_one_is_ignored(toy_recipe, tmp_path):
+    from emotalk_ros.training.checkpoints import checkpoints
+
+    folder = tmp_path / "run/checkpoints"
+    (folder / ".step-000000009.tmp").mkdir(parents=True)  # what a power cut leaves
+    train(toy_recipe(run={"checkpoint_every": 1, "keep": 2, "validate_every": 6}), tmp_path / "run")
+    assert [p.name for p in checkpoints(folder)] == ["step-000000005", "step-000000006"]
+
+
+WAVE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
+def test_the_papers_form_trains_with_frozen_front_ends_checkpointing_and_whole_clips(toy_recipe, toy_corpus, tmp_path):
+    from emotalk_ros.training.recipe import load_recipe
+    from emotalk_ros.training.splits import Split
+
+    Split(frozenset({"toy:0", "toy:1"}), frozenset({"toy:2"})).write(tmp_path / "split.yaml")
+    sizes = f"{{content_config: {WAVE}, emotion_config: {WAVE}, content_dim: 16, emotion_condition_dim: 8, "
+    overrides = [
+        f"model.options={sizes} level_dim: 4, person_dim: 4}}",
+        "model.content_encoder=null",
+        "model.emotion_encoder=null",
+        f"data.corpora=['{toy_corpus}']",
+        f"data.split='{tmp_path / 'split.yaml'}'",
+        "optim.steps=2",
+        "run.validation_windows=2",
+    ]
+    trainer = Trainer(load_recipe("paper", overrides), tmp_path / "run")
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    result = trainer.run()
+    assert result.steps == 2 and np.isfinite(losses(tmp_path / "run")).all()
+    assert any(getattr(module, "gradient_checkpointing", False) for module in trainer.model.modules())
+    moved = {name for name, p in trainer.model.named_parameters() if not torch.equal(p.detach(), before[name])}
+    assert not any("feature_extractor" in name for name in moved)
+    assert {"output.weight", "content_head.weight"} <= moved
+
+
+@pytest.mark.parametrize("name", ["voca", "meshtalk", "faceformer"])
+def test_baselines_train_by_their_recipes(toy_corpus, tmp_path, name):
+    from emotalk_ros.training.recipe import load_recipe
+
+    options = f"{{content_config: {WAVE}}}"
+    if name == "meshtalk":
+        options = "{width: 8, latent_heads: 2, latent_classes: 4, mel_bands: 16}"
+    overrides = [f"model.options={options}", "model.content_encoder=null", f"data.corpora=['{toy_corpus}']"]
+    overrides += ["data.split=null", "optim.steps=2", "optim.batch_size=2", "run.validation_windows=2"]
+    result = train(load_recipe(name, overrides), tmp_path / "run")
+    assert result.steps == 2 and np.isfinite(losses(tmp_path / "run")).all()
+    assert "cross" not in read_log(tmp_path / "run")[-1]
+
+
+def test_a_pre_trained_encoder_is_taken_over_or_refused(tmp_path):
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    from emotalk_ros.training.models import build_model
+    from emotalk_ros.training.recipe import ModelRecipe
+
+    sizes = {**WAVE, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+    other = Wav2Vec2Model(Wav2Vec2Config(**sizes))
+    other.save_pretrained(tmp_path / "w2v")
+    options = {"content_config": WAVE, "emotion_config": WAVE, "content_dim": 16, "emotion_condition_dim": 8}
+    options |= {"level_dim": 4, "person_dim": 4}
+    recipe = ModelRecipe(preset="large", options=options, content_encoder=str(tmp_path / "w2v"))
+    model = build_model(recipe)
+    name = "encoder.layers.0.attention.q_proj.weight"
+    torch.testing.assert_close(model.content_encoder.state_dict()[name], other.state_dict()[name])
+    assert not torch.equal(model.emotion_encoder.state_dict()[name], other.state_dict()[name])
+    options["content_config"] = {**WAVE, "hidden_size": 64}
+    with pytest.raises(RecipeError, match="does not fit"):
+        build_model(ModelRecipe(preset="large", options=options, content_encoder=str(tmp_path / "w2v")))
+    with pytest.raises(RecipeError, match="no readable wav2vec2"):
+        build_model(ModelRecipe(preset="tiny", content_encoder=str(tmp_path / "none")))
+    with pytest.raises(RecipeError, match="did you mean 'content_dim'"):
+        build_model(ModelRecipe(options={"contentdim": 3}))
+    with pytest.raises(RecipeError, match="starts with 'audio'"):
+        build_model(ModelRecipe(freeze=("audio",)))
