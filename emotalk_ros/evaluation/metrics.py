@@ -117,7 +117,7 @@ def score_clip(
 ) -> dict[str, float]:
     """Every metric of one clip, coefficients (T, 52) twice, through `basis`; keys end in their unit.
 
-    `closures` and `bilabials` are counts, to be summed over clips before dividing. What a clip cannot tell (no
+    `closures...` and `bilabials` are counts, to be summed over clips before dividing. What a clip cannot tell (no
     phones, a reference that never moves) is NaN or, for counts, 0.
     """
     a, b = _pair(prediction, reference, 2)
@@ -126,7 +126,8 @@ def score_clip(
     gaps = [basis.lip_gap(c).astype(np.float64) for c in (a, b)]
     lag = best_lag(gaps[0], gaps[1], fps, max_lag)
     closure = bilabial_closure(gaps[0], fps, phones or [])
-    strict = bilabial_closure(gaps[0], fps, phones or [], at_centre=True)
+    inside = bilabial_closure(gaps[0], fps, phones or [], speech_only=True)
+    strict = bilabial_closure(gaps[0], fps, phones or [], speech_only=True, at_centre=True)
     errors = [np.linalg.norm(block - basis.template, axis=-1).mean(axis=1) for block in basis.iterate(a - b)]
     return {
         "lve_mm": max_vertex_error(*lips),
@@ -142,6 +143,7 @@ def score_clip(
         "best_lag_s": lag.seconds,
         "best_lag_correlation": lag.correlation,
         "closures": float(closure.closed),
+        "closures_in_speech": float(inside.closed),
         "closures_at_centre": float(strict.closed),
         "bilabials": float(closure.total),
         "coefficient_error": coefficient_error(a, b),

@@ -15,8 +15,11 @@ Phone = tuple[str, float, float]
 BILABIALS: frozenset[str] = frozenset({"B", "P", "M"})
 """The phones for which both lips close."""
 
+SILENCES: frozenset[str] = frozenset({"", "SIL", "SP", "SPN", "PAU", "H#", "_", "<SIL>", "<EPS>"})
+"""What aligners call silence."""
+
 CLOSED_PERCENTILE = 20.0
-"""Lips count as closed when their gap is among the clip's smallest 20 %."""
+"""Lips count as closed when their gap is among the clip's (or its speech's) smallest 20 %."""
 
 MOVES_MM = 1e-3
 """A gap whose range over a clip is below this does not move, so it closes at nothing."""
@@ -88,22 +91,26 @@ def bilabial_closure(
     percentile: float = CLOSED_PERCENTILE,
     at_centre: bool = False,
     threshold: float | None = None,
+    speech_only: bool = False,
 ) -> Closure:
     """At how many b, p and m the lips close.
 
     A phone is closed when the smallest gap among the frames stamped within [start - 1/fps, end + 1/fps] is at or
     below the clip's own `percentile` of the gap (frame n is stamped n/fps). Being relative to the clip, the measure
-    works for a small and a large mouth. `at_centre` is stricter: the frame nearest to the phone's centre must be
-    closed. `threshold` (in the gap's unit) replaces the percentile. A gap that never moves closes at nothing;
+    works for a small and a large mouth. `speech_only` takes the percentile from the first to the last phone that is no
+    silence: in a long silence the lips rest and set a mark that real lips do not reach at b, p and m. `at_centre` is
+    stricter: the frame nearest to the phone's centre must be closed. `threshold` (in the gap's unit) replaces the percentile. A gap that never moves closes at nothing;
     phones without a frame in the clip are not counted.
     """
     signal = _signal(gap)
+    listed = list(phones)
     if len(signal) == 0:
         return Closure(0, 0)
-    limit = float(np.percentile(signal, percentile)) if threshold is None else threshold
-    moves = threshold is not None or float(np.ptp(signal)) > MOVES_MM
+    speech = _speech(signal, fps, listed) if speech_only else signal
+    limit = float(np.percentile(speech, percentile)) if threshold is None else threshold
+    moves = threshold is not None or float(np.ptp(speech)) > MOVES_MM
     closed = total = 0
-    for name, start, end in phones:
+    for name, start, end in listed:
         if name.rstrip("012").upper() not in BILABIALS:
             continue
         if at_centre:
@@ -117,3 +124,14 @@ def bilabial_closure(
         total += 1
         closed += int(moves and bool(part.min() <= limit))
     return Closure(closed, total)
+
+
+def _speech(signal: NDArray[np.float64], fps: float, phones: list[Phone]) -> NDArray[np.float64]:
+    """The frames from the first to the last phone that is no silence; all where there is none."""
+    spoken = [(start, end) for name, start, end in phones if name.upper() not in SILENCES]
+    if not spoken:
+        return signal
+    first = max(0, math.ceil(min(start for start, _ in spoken) * fps - 1e-3))
+    last = math.floor(max(end for _, end in spoken) * fps + 1e-3)
+    part = signal[first : last + 1]
+    return part if len(part) else signal

@@ -48,6 +48,15 @@ def test_the_stricter_variant_looks_at_the_centre_only():
     assert bilabial_closure(GAP, 10, [("B", 0.2, 0.4)], at_centre=True) == Closure(1, 1)
 
 
+def test_long_rests_set_no_mark_when_only_speech_counts():
+    # Closed to 1 mm at the m, but to 0 in the silence of half the clip.
+    gap = np.array([0, 0, 0, 0, 0, 0, 6, 5, 1, 5, 6, 6], dtype=float)
+    phones = [("SIL", 0.0, 0.5), ("AA", 0.6, 0.75), ("M", 0.8, 0.8), ("IY", 0.85, 1.1)]
+    assert bilabial_closure(gap, 10, phones) == Closure(0, 1)
+    assert bilabial_closure(gap, 10, phones, speech_only=True) == Closure(1, 1)
+    assert bilabial_closure(gap, 10, phones, speech_only=True, at_centre=True) == Closure(1, 1)
+
+
 def test_a_threshold_in_the_unit_of_the_gap():
     phones = [("B", 0.3, 0.3), ("M", 0.8, 0.8)]
     assert bilabial_closure(GAP, 10, phones, threshold=0.5) == Closure(1, 2)
