@@ -12,14 +12,16 @@ QUERY_BLOCK = 512
 """Queries per piece of the self-attention: the bias of one piece is all that is ever materialised."""
 
 
-def head_slopes(heads: int) -> list[float]:
-    """Slopes of the attention bias per head (Press et al. 2022): 1/4, 1/16, 1/64, 1/256 for four heads."""
+def head_slopes(heads: int, device: torch.device | None = None) -> Tensor:
+    """Slopes (heads,) of the attention bias (Press et al. 2022): 1/4, 1/16, 1/64, 1/256 for four heads."""
     power = 2 ** math.floor(math.log2(heads))
-    base = 2.0 ** (-8.0 / power)
-    slopes = [base ** (index + 1) for index in range(power)]
-    if power < heads:  # the heads left over take every other slope of the next power of two
-        slopes += head_slopes(2 * power)[0::2][: heads - power]
-    return slopes
+    steps = torch.arange(1, power + 1, device=device, dtype=torch.float32)
+    slopes = torch.exp2(-8.0 / power * steps)
+    if power == heads:
+        return slopes
+    # The heads left over take every other slope of the next power of two.
+    odd = torch.arange(1, 2 * (heads - power), 2, device=device, dtype=torch.float32)
+    return torch.cat([slopes, torch.exp2(-4.0 / power * odd)])
 
 
 def attention_bias(slopes: Tensor, start: int, stop: int, period: int) -> Tensor:
@@ -42,8 +44,6 @@ class DecoderLayer(nn.Module):
     the diagonal; a softmax over one key is 1, so that attention is `out_proj(v_proj(emotion_t))` frame by frame, and
     its query and key weights never act (they load and save with the rest).
     """
-
-    slopes: Tensor
 
     def __init__(
         self, width: int, heads: int, feedforward: int, dropout: float, period: int, activation: str, guided: bool
@@ -82,7 +82,7 @@ class DecoderLayer(nn.Module):
         batch, frames, width = hidden.shape
         packed = functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)
         query, key, value = packed.view(batch, frames, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        slopes = torch.tensor(head_slopes(self.heads), device=hidden.device, dtype=torch.float32)
+        slopes = head_slopes(self.heads, hidden.device)
         drop = attention.dropout if self.training else 0.0
         pieces = []
         for start in range(0, frames, QUERY_BLOCK):

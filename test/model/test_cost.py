@@ -75,3 +75,12 @@ def test_benchmark_measures_a_process_of_its_own(tmp_path):
     assert cost.pass_seconds > 0
     hop = hop_cost(str(tmp_path), window=0.5, repeats=3)
     assert 0 < hop.median_ms <= hop.p99_ms
+
+
+@pytest.mark.parametrize("variant", ["paper", "paper_group_norm", "streaming_wave"])
+def test_pieces_change_nothing(variant, monkeypatch):
+    model, audio = small_model(variant), speechlike(60_000)
+    whole = model.predict(audio)
+    monkeypatch.setattr(encoder, "CHUNK_FEATURES", 41)
+    monkeypatch.setattr(decoder, "QUERY_BLOCK", 23)
+    assert abs(model.predict(audio) - whole).max() < 1e-5

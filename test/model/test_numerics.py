@@ -123,6 +123,13 @@ def test_frame_counts_are_the_published_ones(published):
     assert model(torch.randn(1, 132_800) * 0.1).coefficients.shape == (1, 250, 52)
 
 
+def test_slopes_of_the_attention_bias():
+    assert decoder.head_slopes(4).tolist() == [1 / 4, 1 / 16, 1 / 64, 1 / 256]
+    assert decoder.head_slopes(8).tolist() == [2.0**-k for k in range(1, 9)]
+    assert decoder.head_slopes(6).tolist() == [1 / 4, 1 / 16, 1 / 64, 1 / 256, 1 / 2, 1 / 8]
+    assert decoder.head_slopes(1).tolist() == [2.0**-8]
+
+
 def random_network(meta):
     """A random model of `meta`'s sizes and its state dict under the published names."""
     torch.manual_seed(3)

@@ -130,7 +130,7 @@ class _Past:
         keys, values = self._append(key, value)
         count = keys.shape[2]
         steps = torch.arange(count - 1, -1, -1, device=token.device) // self.layer.period
-        slopes = torch.tensor(head_slopes(heads), device=token.device)
+        slopes = head_slopes(heads, token.device)
         bias = (-slopes[:, None] * steps)[None, :, None].to(query.dtype)
         drop = attention.dropout if self.layer.training else 0.0
         mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=bias, dropout_p=drop)
