@@ -318,6 +318,8 @@ class Trainer:
             self.folder.mkdir(parents=True, exist_ok=True)
             for name in ("best", "model"):
                 recover_folder(self.folder / name)
+            for torn in (self.folder / "checkpoints").glob(".*.tmp"):
+                shutil.rmtree(torn, ignore_errors=True)
         found = checkpoints(self.folder / "checkpoints")
         if resume and not found:
             raise RecipeError(f"{self.folder} holds no checkpoint to resume from: leave out --resume")
