@@ -42,7 +42,7 @@ class ActivitySettings:
     """Activity lasts this long after the level fell: a stop's closure is not the end of speech."""
     attack: float = 0.03
     """The level has to stay up this long to count fully, so that a click does not."""
-    memory: float = 3.0
+    memory: float = 5.0
     quantile: float = 0.1
     """The noise floor is this quantile of the levels over `memory`: a short drop-out must not pull it down."""
     floor_start: float = -55.0

@@ -86,3 +86,9 @@ def test_settings_are_checked():
     for fields in ({"off_margin": 12.0}, {"band": (500.0, 100.0)}, {"hold": -1.0}, {"quantile": 1.0}):
         with pytest.raises(ValueError):
             ActivitySettings(**fields)
+
+
+def test_a_vowel_held_for_four_seconds_is_still_a_voice():
+    time = np.arange(16000 * 4) / 16000
+    vowel = 0.1 * sum(np.sin(2 * np.pi * 150 * k * time) / k for k in range(1, 15))
+    assert activity(np.concatenate([np.zeros(16000), vowel]))[110:].min() == 1
