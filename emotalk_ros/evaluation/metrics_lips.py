@@ -99,8 +99,8 @@ def bilabial_closure(
     below the clip's own `percentile` of the gap (frame n is stamped n/fps). Being relative to the clip, the measure
     works for a small and a large mouth. `speech_only` takes the percentile from the first to the last phone that is no
     silence: in a long silence the lips rest and set a mark that real lips do not reach at b, p and m. `at_centre` is
-    stricter: the frame nearest to the phone's centre must be closed. `threshold` (in the gap's unit) replaces the percentile. A gap that never moves closes at nothing;
-    phones without a frame in the clip are not counted.
+    stricter: the frame nearest to the phone's centre must be closed. `threshold` (in the gap's unit) replaces the
+    percentile. A gap that never moves closes at nothing; phones without a frame in the clip are not counted.
     """
     signal = _signal(gap)
     listed = list(phones)
