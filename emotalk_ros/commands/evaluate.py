@@ -167,10 +167,10 @@ def screen_table(title: str, names: int, figures: list[str]) -> Any:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for _ in range(names):
-        table.add_column("", overflow="fold")
+    for k in range(names):
+        table.add_column("", min_width=8 if k else 14)
     for head in figures:
-        table.add_column(head, justify="right", min_width=6, no_wrap=False)
+        table.add_column(head, justify="right", min_width=5)
     return table
 
 
@@ -246,6 +246,7 @@ def _table(
 
 
 def _show_table(found: dict[str, Any], shown: tuple[tuple[str, str], ...], console: Any) -> None:
+    shown = tuple(column for column in shown if column[0] != "fdd_mm")
     heads = [*(label for _, label in shown), "paper LVE", "paper EVE"]
     table = screen_table("measured, and the paper's figures (RAVDESS)", 1, heads)
     for row in [*found["rows"], *found["references"]]:

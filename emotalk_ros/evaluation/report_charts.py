@@ -272,7 +272,7 @@ def confusion(matrix: ArrayLike, labels: Sequence[str], title: str = "Confusion"
     counts = np.asarray(matrix, np.int64)
     rows = [
         '<tr><th class="corner">actual \\ heard</th>'
-        + "".join(f"<th>{escape(n)}</th>" for n in labels)
+        + "".join(f'<th class="turned">{escape(n)}</th>' for n in labels)
         + "<th>recall</th></tr>"
     ]
     for k, label in enumerate(labels):

@@ -31,7 +31,9 @@ padding:12px 16px;border-left:4px solid var(--line)}.fact.good{border-left-color
 section.problems{border-color:var(--bad)}section.problems h2{color:var(--bad)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px;width:100%}
 th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}thead th{color:var(--soft);font-weight:600;font-size:13px}
+th:first-child,td:first-child{text-align:left}thead th{color:var(--soft);font-weight:600;font-size:13px;
+white-space:normal;vertical-align:bottom}
+.confusion th.turned{writing-mode:vertical-rl;transform:rotate(180deg);text-align:left!important;padding:4px 6px}
 tr.other td,tr.other th{color:var(--soft)}tr.group td{padding-top:14px;font-weight:650;border-bottom-color:var(--soft)}
 td.best{font-weight:700}td small{display:block;color:var(--soft);font-size:11px;font-weight:400;line-height:1.2}
 table.confusion{width:auto;font-size:12.5px}table.confusion th,table.confusion td{text-align:center;padding:6px 5px;
