@@ -19,7 +19,7 @@ from emotalk_ros.corpus.readers.base import Item, Problem, clip_id, matched, num
 from emotalk_ros.corpus.readers.livelink import movie_sound
 from emotalk_ros.corpus.readers.recorded import RavdessName
 from emotalk_ros.corpus.store import Clip, CorpusError
-from emotalk_ros.face.names import ARKIT_NAMES, COUNT, INDEX
+from emotalk_ros.face.names import COUNT, INDEX
 
 Floats = NDArray[np.float32]
 
@@ -103,19 +103,27 @@ def mediapipe_measure(model: Path) -> Callable[[Path], Iterator[Frame]]:
         raise CorpusError(f"no model file {model}: download MediaPipe's face_landmarker.task and name it with --model")
     vision = mediapipe.tasks.vision
 
-    def measure(path: Path) -> Iterator[Frame]:
+    def landmarker() -> Any:
+        # One a video: it tracks, and its time must not run backwards.
         options = vision.FaceLandmarkerOptions(
             base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(model)),
             running_mode=vision.RunningMode.VIDEO,
             num_faces=1,
             output_face_blendshapes=True,
         )
-        # One landmarker a video: it tracks, and its time must not run backwards.
-        with vision.FaceLandmarker.create_from_options(options) as landmarker:
+        return vision.FaceLandmarker.create_from_options(options)
+
+    try:
+        landmarker().close()
+    except (RuntimeError, ValueError) as error:
+        raise CorpusError(f"{model} is no face landmarker that MediaPipe can open ({error})") from error
+
+    def measure(path: Path) -> Iterator[Frame]:
+        with landmarker() as detector:
             for milliseconds, picture in _pictures(cv2, path):
                 rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
                 image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=rgb)
-                found = landmarker.detect_for_video(image, milliseconds).face_blendshapes
+                found = detector.detect_for_video(image, milliseconds).face_blendshapes
                 scores = {c.category_name: float(c.score) for c in found[0]} if found else None
                 yield milliseconds / 1000.0, scores
 
@@ -168,6 +176,3 @@ def _item(
 
 def _speaker(path: Path, rule: str) -> str:
     return path.parent.name if rule == "folder" else path.stem
-
-
-assert set(BLIND) <= set(ARKIT_NAMES)
