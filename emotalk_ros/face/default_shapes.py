@@ -205,7 +205,7 @@ class Shapes:
     def corner(self, sign: int, out: float, up: float, forward: float, height: float = 13.0) -> Real:
         """A corner of the mouth is drawn; lips and skin follow the nearer they are."""
         pull = gauss(self.ax, 27, 14) * gauss(self.y, -35, height)
-        lips = np.maximum(self.upper_fade, self.lower_fade) * (self.u < 1.05) * ramp(self.u * 1.05) ** 1.1
+        lips = np.maximum(self.upper_fade, self.lower_fade) * (self.u < 1.05) * np.clip(self.u, 0, 1) ** 1.8
         weight = np.maximum(pull, lips * gauss(self.y, -35, height + 4)) * self.soft * self.half(sign)
         weight = weight * np.where(self.kind == LINING, 1 - 0.5 * self.depth, 1)
         return self.vector(weight, out * sign, up, forward)
@@ -213,7 +213,7 @@ class Shapes:
     def smile(self, sign: int) -> Real:
         """Corner up, out and back; the cheek bulges and rises, the lips thin."""
         cheek = self.vector(self.spot(42, -4, 15, 14) * self.half(sign), 1.5 * sign, 5.0, 4.4)
-        thin = self.vector((self.upper_lip * 0.9 - self.lower_lip * 0.2) * self.half(sign), 0, 0.9, -0.8)
+        thin = self.vector((self.upper_lip + self.lower_lip) * self.half(sign), 0, 0.6, -0.8)
         return self.corner(sign, 8.2, 9.2, -5.5) + cheek + thin
 
     def stretch(self, sign: int) -> Real:
@@ -245,7 +245,7 @@ class Shapes:
         """The chin pushes the lower lip up and out, which lifts the upper."""
         chin = self.vector(gauss(self.x, 0, 20) * gauss(self.y, -62, 14) * self.soft, 0, 4.6, 1.8)
         chin = chin * (self.side < 0)[:, None]
-        return chin + self.vector(self.lower_lip, 0, 5.6, 3.6) + self.vector(self.upper_lip, 0, 5.2, 0.8)
+        return chin + self.vector(self.lower_lip, 0, 5.6, 3.6) + self.vector(self.upper_lip, 0, 3.4, 0.4)
 
     def shrug_upper(self) -> Real:
         """The upper lip rises and comes out, the lower follows."""

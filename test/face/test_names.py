@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from emotalk_ros.face.names import ARKIT_NAMES, INDEX, LIVE_LINK_NAMES, MOUTH, UPPER_FACE, mirrored, reorder
 
 
