@@ -178,6 +178,15 @@ def test_bursts_stamped_when_published_lose_nothing():
     assert any("stamp chunks with the time of capture" in text for text in intake.take_warnings())
 
 
+def test_a_broken_chunk_sent_twice_is_heard_once():
+    intake = AudioIntake()
+    broken = tone(0.02)
+    broken[::7] = np.nan
+    broken[3] = 5.0
+    assert len(joined(stream(intake, [(broken, 0.0), (broken, 0.0), (tone(0.02), 0.02)]))) == 640
+    assert intake.statistics.overlaps == 1
+
+
 def test_late_stamps_do_not_bring_back_what_was_heard():
     audio = np.random.default_rng(2).uniform(-0.5, 0.5, 16000).astype(np.float32)
     pieces = cut(audio, 1600)
