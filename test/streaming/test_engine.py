@@ -29,13 +29,13 @@ def values(frames):
     return np.stack([np.concatenate([f.coefficients, [f.activity], f.emotion]) for f in frames])
 
 
-@pytest.mark.parametrize("fps", [None, 60, 25, 59.94])
+@pytest.mark.parametrize("fps", [None, 60, 59.94])
 def test_every_cutting_of_the_audio_gives_the_same_frames(fake, speech, fps):
     def engine():
         rate = fps or 30
         return Engine(fake, StreamSettings(fps=fps), finisher=Finisher(FinishSettings(), rate))
 
-    speech = speech[:17001]
+    speech = speech[3000:12001]
     reference = run(engine(), speech, [len(speech)])
     for size in (1, 7, 320):
         frames = run(engine(), speech, [size])
