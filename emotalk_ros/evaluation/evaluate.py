@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +224,7 @@ def _measured(job: Job, todo: list[int], jobs: int) -> Iterator[tuple[int, dict[
             _prepare(job)
         yield from ((k, *_attempt(k)) for k in todo)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _prepare, (job,)) as pool:
+    with ProcessPoolExecutor(jobs, _context(), _prepare_worker, (job,)) as pool:
         waiting: dict[Future[Any], int] = {pool.submit(_attempt, k): k for k in todo}
         try:
             while waiting:
@@ -234,7 +236,21 @@ def _measured(job: Job, todo: list[int], jobs: int) -> Iterator[tuple[int, dict[
             raise
 
 
+def _context() -> BaseContext:
+    """Processes that have not inherited this one's threads; where possible, torch is imported once for all of them."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["emotalk_ros.evaluation.measure", "emotalk_ros.model.emotalk"])
+    return context
+
+
 _state: dict[str, Any] = {}  # of this process: the job, its models and its data set, loaded once
+
+
+def _prepare_worker(job: Job) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which sends the workers home
+    _prepare(job)
 
 
 def _prepare(job: Job) -> None:
