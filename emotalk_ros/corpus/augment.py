@@ -49,13 +49,13 @@ def draw_augmentation(seed: int, strength: float = 1.0) -> Augmentation:
     rng = np.random.default_rng([seed, 61])
     if strength <= 0:
         return Augmentation()
-    room, noise, line, microphone = (bool(v) for v in rng.random(4) < strength * np.array([0.4, 0.6, 0.12, 0.7]))
+    room, noise, line, microphone = (bool(v) for v in rng.random(4) < strength * np.array([0.4, 0.6, 0.12, 0.85]))
     return Augmentation(
         reverberation=float(rng.uniform(0.12, 0.7)) if room else 0.0,
         distance_db=float(rng.uniform(2.0, 16.0)),
         noise=str(rng.choice(NOISES)) if noise else None,
         snr_db=float(np.clip(rng.normal(25.0, 9.0), 5.0, 45.0)),
-        equaliser=tuple(float(v) for v in rng.normal(0.0, 3.0 * strength, 5)) if microphone else (),
+        equaliser=tuple(float(v) for v in rng.normal(0.0, 4.5 * strength, 5)) if microphone else (),
         codec=str(rng.choice(CODECS)) if line else None,
         gain_db=float(np.clip(rng.normal(0.0, 4.0 * strength), -12.0, 10.0)),
         clip_db=float(rng.uniform(1.0, 6.0)) if rng.random() < 0.03 * strength else 0.0,

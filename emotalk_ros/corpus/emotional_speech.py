@@ -61,8 +61,8 @@ PROSODY: dict[str, tuple[Prosody, Prosody]] = {
         Prosody(3.0, 0.8, 1.2, 0.5, 4.0, 1.12, -0.8, 0.20, 0.35, 0.08, 0.10, 0.99, 1.3, 1.6),
     ),
     "angry": (
-        Prosody(3.2, 1.1, 0.3, -1.5, 7.0, 1.1, 4.5, -0.15, 0.0, 0.06, 0.0, 1.01, 1.12, 1.2),
-        Prosody(9.5, 1.3, 1.2, -2.0, 19.0, 1.2, 11.5, -0.25, 0.0, 0.10, 0.0, 1.025, 1.25, 1.4),
+        Prosody(3.2, 1.1, 0.3, -1.5, 7.0, 1.1, 4.0, 0.0, 0.0, 0.06, 0.0, 1.01, 1.12, 1.2),
+        Prosody(9.5, 1.3, 1.2, -2.0, 19.0, 1.2, 10.0, 0.0, 0.0, 0.12, 0.0, 1.025, 1.25, 1.4),
     ),
     "fearful": (
         Prosody(4.5, 0.8, 2.0, 1.0, 5.0, 1.1, 1.0, 0.12, 0.25, 0.06, 0.0, 1.01, 1.08, 1.4),
@@ -88,7 +88,7 @@ and Laukka (2003, table 11) and Scherer (2003, table 2), sizes of vocal effort a
 the end. `docs/corpus.md` lists which figure is whose.
 """
 
-_SPREAD = Prosody(1.8, 0.16, 1.2, 1.5, 2.2, 0.06, 1.8, 0.07, 0.06, 0.02, 0.04, 0.01, 0.09, 0.2)
+_SPREAD = Prosody(2.2, 0.25, 2.5, 2.2, 3.0, 0.1, 2.8, 0.18, 0.08, 0.05, 0.08, 0.015, 0.14, 0.3)
 """Standard deviation from clip to clip about the table."""
 _OF_ACTOR = Prosody(1.2, 0.12, 0.6, 0.8, 1.6, 0.04, 1.2, 0.05, 0.05, 0.01, 0.03, 0.006, 0.06, 0.1)
 """Standard deviation from actor to actor of how one emotion is played."""
