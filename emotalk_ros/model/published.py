@@ -203,6 +203,7 @@ def config_from_description(data: Mapping[str, Any]) -> EmoTalkConfig:
         decoder_activation=decoder.get("activation", "relu"),
         period=int(data.get("period", 30)),
         fps=int(data.get("fps", 30)),
+        num_persons=int(data.get("num_persons", 24)),
     )
 
 

@@ -43,6 +43,16 @@ def test_the_largest_tensor_grows_at_most_linearly(variant, monkeypatch):
         assert long < 16 * 16_000 * 40 / 5
 
 
+def test_padded_batches_make_no_map_either(monkeypatch):
+    monkeypatch.setattr(encoder, "CHUNK_FEATURES", 60)
+    monkeypatch.setattr(decoder, "QUERY_BLOCK", 32)
+    samples = 40 * 16_000
+    values = torch.from_numpy(speechlike(samples)).repeat(2, 1)
+    with LargestTensor() as mode, torch.no_grad():
+        small_model("paper")(values, torch.tensor([samples, samples // 2]))
+    assert mode.elements < (40 * 30) ** 2
+
+
 def test_the_reference_does_make_a_map():
     """The measure can fail: the plain attention is seen."""
     with LargestTensor() as mode:
