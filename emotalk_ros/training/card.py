@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,17 +45,17 @@ def write_card(
     model: PreTrainedModel,
     progress: Progress,
     prototypes: dict[str, int],
-    rate: float,
 ) -> None:
     """Writes `folder/README.md` from what the run knows; nothing in it is typed in by hand."""
     parts = [
         _header(recipe),
         _summary(recipe, model),
         _data_section(data),
-        _training_section(recipe, data, progress, rate),
+        _training_section(recipe, data, progress),
         _measured_section(progress),
         _prototype_section(prototypes),
         "## Use\n\n```\nemotalk animate speech.wav --model FOLDER\n```\n",
+        _recipe_section(recipe),
     ]
     (folder / "README.md").write_text("\n".join(parts), encoding="utf-8")
 
@@ -109,7 +110,7 @@ def _data_section(data: Data) -> str:
     return "\n".join([*rows, "", *notes]) + "\n"
 
 
-def _training_section(recipe: Recipe, data: Data, progress: Progress, rate: float) -> str:
+def _training_section(recipe: Recipe, data: Data, progress: Progress) -> str:
     optim, loss = recipe.optim, recipe.loss
     weights = ", ".join(
         f"{name} {getattr(loss, name):g}" for name in ("cross", "self", "velocity", "classification", "lip_gap")
@@ -121,21 +122,24 @@ def _training_section(recipe: Recipe, data: Data, progress: Progress, rate: floa
             "## Training",
             "",
             f"- {progress.step} steps of {optim.batch_size} anchors ({epochs:.1f} epochs) on {window}; "
-            f"{progress.seconds / 60:.0f} min at {rate:.2f} steps/s on {_machine()}",
+            f"{progress.seconds / 60:.0f} min on {_machine()}, {progress.step / max(progress.seconds, 1e-9):.2f} steps/s",
             f"- loss weights: {weights}",
             f"- {optim.name}, learning rate {optim.lr:g} ({optim.schedule}, warm-up {optim.warmup} steps), precision "
             f"{optim.precision}, running mean of the weights {optim.ema:g}, seed {recipe.seed}",
             f"- emotalk_ros {emotalk_ros.__version__}, torch {torch.__version__}, "
             f"transformers {transformers.__version__}, accelerate {accelerate.__version__}",
             "",
-            "The whole recipe:",
-            "",
-            "```yaml",
-            recipe.to_yaml().rstrip(),
-            "```",
-            "",
         ]
     )
+
+
+def _recipe_section(recipe: Recipe) -> str:
+    """The whole recipe, folders by their last name only: the reader's are others."""
+    data = recipe.data
+    corpora = tuple(replace(corpus, path=Path(corpus.path).resolve().name) for corpus in data.corpora)
+    named = replace(data, corpora=corpora, split=Path(data.split).name if data.split else None)
+    text = replace(recipe, data=named, output=None).to_yaml().rstrip()
+    return f"## Recipe\n\n```yaml\n{text}\n```\n"
 
 
 def _measured_section(progress: Progress) -> str:

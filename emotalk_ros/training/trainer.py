@@ -171,7 +171,7 @@ class Trainer:
                 self._save()
             if interrupted:
                 log.say(f"interrupted after step {self.progress.step}: checkpoint written, go on with --resume")
-            model = None if interrupted else self._finish(log, rate)
+            model = None if interrupted else self._finish(log)
         return TrainingResult(
             self.folder, model, self.progress.step, interrupted, stopped_early, dict(self.progress.validation), rate
         )
@@ -279,7 +279,7 @@ class Trainer:
             replace_folder(temporary, folder)
         self.accelerator.wait_for_everyone()
 
-    def _finish(self, log: RunLog, rate: float) -> Path:
+    def _finish(self, log: RunLog) -> Path:
         """Writes `model/`: the best weights (the last where nothing was validated), prototypes and card."""
         final = self.folder / "model"
         if self.accelerator.is_main_process:
@@ -296,7 +296,7 @@ class Trainer:
             temporary = self.folder / ".model.tmp"
             shutil.rmtree(temporary, ignore_errors=True)
             model.save_pretrained(temporary)
-            write_card(temporary, self.recipe, self.data, model, self.progress, prototypes, rate)
+            write_card(temporary, self.recipe, self.data, model, self.progress, prototypes)
             replace_folder(temporary, final)
             log.say(f"finished: {final}")
         self.accelerator.wait_for_everyone()

@@ -26,6 +26,7 @@ def test_a_run_leaves_a_model_with_card_split_log_and_prototypes(toy_recipe, tmp
         and "unweighted recall" in card
         and "classification 0.1" in card
     )
+    assert str(tmp_path) not in card and "path: toy" in card  # a reader's folders are others
     names = {p.name for p in (tmp_path / "run").iterdir()}
     assert {"recipe.yaml", "splits.yaml", "log.jsonl", "tensorboard", "checkpoints", "best", "model"} == names
     assert len(losses(tmp_path / "run")) == 6
