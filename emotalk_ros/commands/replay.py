@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -204,13 +203,3 @@ def _metric_table(rows: dict[str, dict[str, float]]) -> Any:
     for name, row in rows.items():
         table.add_row(name, *(f"{row[key]:.3f}" for key in shown))
     return table
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """The verb alone, for `ros2 run emotalk_ros replay_evaluation`: what follows `--ros-args` is left to ROS."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if "--ros-args" in arguments:
-        arguments = arguments[: arguments.index("--ros-args")]
-    app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
-    register(app)
-    app(args=arguments, prog_name="replay_evaluation")

@@ -23,7 +23,7 @@ from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionState
 from emotalk_ros.nodes.messages import SECOND, audio_chunk, from_time
 
-DISCOVERY_S = 15.0
+DISCOVERY_S = 60.0
 """How long to wait for a node that listens to `audio` and publishes `blendshapes`."""
 SETTLE_S = 0.5
 """Pause after discovery: the first messages after a match may still be lost."""
@@ -89,7 +89,10 @@ def through_node(
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         try:
-            _wait(node, executor, node.connected, DISCOVERY_S)
+            _wait(node, executor, node.connected, 1.0)
+            if not node.connected():
+                node.get_logger().info(f"waiting up to {DISCOVERY_S:.0f} s for a node that listens to audio")
+                _wait(node, executor, node.connected, DISCOVERY_S)
             if not node.connected():
                 raise RuntimeError(
                     f"no emotalk node found within {DISCOVERY_S:.0f} s on {node.audio.topic_name}; start one with "
