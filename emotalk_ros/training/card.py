@@ -117,12 +117,13 @@ def _training_section(recipe: Recipe, data: Data, progress: Progress) -> str:
     )
     window = "whole clips" if recipe.data.window is None else f"windows of {recipe.data.window:g} s"
     epochs = progress.step * optim.batch_size / data.sampler.epoch_length
+    rate = progress.step / max(progress.seconds, 1e-9)
     return "\n".join(
         [
             "## Training",
             "",
             f"- {progress.step} steps of {optim.batch_size} anchors ({epochs:.1f} epochs) on {window}; "
-            f"{progress.seconds / 60:.0f} min on {_machine()}, {progress.step / max(progress.seconds, 1e-9):.2f} steps/s",
+            f"{progress.seconds / 60:.0f} min on {_machine()}, {rate:.2f} steps/s",
             f"- loss weights: {weights}",
             f"- {optim.name}, learning rate {optim.lr:g} ({optim.schedule}, warm-up {optim.warmup} steps), precision "
             f"{optim.precision}, running mean of the weights {optim.ema:g}, seed {recipe.seed}",

@@ -60,3 +60,26 @@ def test_the_lip_gap_weighs_closed_lips_most():
 
     assert error(0.0) == pytest.approx(9 * 0.01, rel=1e-4)
     assert error(0.5) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_clips_of_two_lengths_in_one_batch_cost_what_they_cost_alone(toy_corpus, toy_recipe):
+    from emotalk_ros.corpus.store import Corpus
+    from emotalk_ros.training.data import ClipStore, WindowMaker, collate
+    from emotalk_ros.training.losses import TERMS, Objective
+    from emotalk_ros.training.models import build_model
+
+    recipe = toy_recipe(data={"window": None, "pack": False})
+    maker = WindowMaker(ClipStore([Corpus.open(toy_corpus)], 30), range(36), recipe, ("neutral", "happy", "angry"), 24)
+    groups = [maker.make(clip, np.random.default_rng(clip), augment=False) for clip in (0, 8)]
+    assert [len(g) for g in groups] == [2, 2] and len({len(w.target) for g in groups for w in g}) > 1
+    torch.manual_seed(0)
+    model = build_model(recipe.model).eval()
+    with torch.no_grad():
+        model.output.weight.normal_(0, 0.3)
+    objective = Objective(model, recipe.loss).eval()
+    ones = torch.ones(len(TERMS))
+    with torch.no_grad():
+        whole = objective(collate(groups), ones)[1]
+        alone = sum(objective(collate([group]), ones)[1] for group in groups)
+    torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-5)
+    assert (whole > 0).all()
