@@ -178,7 +178,7 @@ def show(result: Evaluation, console: Any) -> None:
     """The results on one screen."""
     from emotalk_ros.evaluation.evaluate_report import FIGURES
 
-    left_out = {"mve_mm", "fdd_mm", "closure_rate_in_speech"}
+    left_out = {"mve_mm", "fdd_mm", "closure_rate_in_speech", "best_lag_s"}
     rows = [row for row in result.findings["rows"] if row["group"] == "all"]
     shown = [f for f in FIGURES if f[0] not in left_out and any(_known(row["figures"].get(f[0])) for row in rows)]
     clips = result.findings["dataset"]["clips"]

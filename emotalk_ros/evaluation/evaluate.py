@@ -26,12 +26,13 @@ from emotalk_ros.evaluation.report import plain, write_text
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import COUNT, FaceBasis
 
-FORMAT = "emotalk evaluate 1"
+FORMAT = "emotalk evaluate 2"
 SPAWN_WORTH = 4
 """Clips per process below which starting another process takes longer than it saves."""
 RATIOS = {
     "closure_rate": ("closures", "bilabials"),
     "closure_rate_in_speech": ("closures_in_speech", "bilabials"),
+    "closure_rate_tight": ("closures_tight", "bilabials"),
     "closure_rate_at_centre": ("closures_at_centre", "bilabials"),
 }
 """Shares, summed over clips before dividing."""

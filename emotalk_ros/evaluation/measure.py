@@ -20,6 +20,8 @@ from emotalk_ros.face import FaceBasis
 STILL, ENERGY, MEASURED = "motionless mean face", "energy jaw", "the reference itself"
 """Rows that stand beside every result: nothing moves; loudness opens the jaw; the measurement's own closures."""
 MODES = ("offline", "streamed")
+TIGHT = 0.2
+"""Lips have come together when their gap is at most this share of the clip's wide opening."""
 PAUSES = frozenset({"SIL", "SP", "SPN", "PAU", ""})
 FACE_HEIGHT_MM = 180.0
 """Top of the face to chin, to bring measured gaps, in heights of the face, to mm."""
@@ -108,13 +110,19 @@ def score_gap(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, flo
 
 
 def closures(gap: NDArray[np.float64], sample: Sample) -> dict[str, float]:
-    """How many b, p and m a gap (T,) in mm closes: below the 20th percentile of the whole clip, and of its speech.
+    """How many b, p and m a gap (T,) in mm closes, by three limits.
 
-    Lips also rest closed in the silence around speech, so that in a clip with much of it even measured lips stay above
-    the whole clip's 20th percentile at b, p and m: the second figure is the one to go by.
+    To the smallest 20 % of the whole clip, to the smallest 20 % of its speech, to a fifth of its wide opening (95th
+    percentile). Lips also rest closed in the silence around speech: in a clip with much of it even measured lips stay
+    above the whole clip's 20th percentile at b, p and m, so the first limit says little there. The second is easy to
+    meet. The third asks for lips that really come together.
     """
     loose = bilabial_closure(gap, sample.fps, sample.phones)
     figures = {"closures": float(loose.closed), "bilabials": float(loose.total)}
+    wide = float(np.percentile(gap, 95)) if len(gap) else 0.0
+    moves = len(gap) > 0 and float(np.ptp(gap)) > MOVES_MM
+    tight = bilabial_closure(gap, sample.fps, sample.phones, threshold=wide * TIGHT if moves else -1.0)
+    figures["closures_tight"] = float(tight.closed)
     spoken = [(a, b) for name, a, b in sample.phones if name.upper() not in PAUSES]
     times = np.arange(len(gap)) / sample.fps
     speech = gap[(times >= spoken[0][0]) & (times <= spoken[-1][1])] if spoken else gap[:0]

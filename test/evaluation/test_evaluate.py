@@ -193,8 +193,11 @@ def test_closures_in_speech_are_judged_by_speech_alone() -> None:
     sample = Sample("x", np.zeros(32000, np.float32), phones=phones)
     figures = closures(gap, sample)
     assert (figures["closures"], figures["closures_in_speech"], figures["bilabials"]) == (0.0, 1.0, 1.0)
+    assert figures["closures_tight"] == 1.0  # 2.0 is at most a fifth of 10
+    gap[45:47] = 2.1
+    assert closures(gap, sample)["closures_tight"] == 0.0
     still = closures(np.full(60, 3.0), sample)
-    assert (still["closures"], still["closures_in_speech"]) == (0.0, 0.0)
+    assert (still["closures"], still["closures_in_speech"], still["closures_tight"]) == (0.0, 0.0, 0.0)
 
 
 def test_motion_at_another_rate_is_scored_at_the_references(basis: FaceBasis) -> None:
