@@ -249,8 +249,10 @@ class _Rivals:
         """Whether a chunk far from the line's end may begin another; if so, the line is left."""
         settings = self._settings
         if self._left_ns is not None and self._since_left < settings.contest and not self._contested:
-            returned = abs(begin_ns - self._left_ns) < 0.25 * NS
-            self._contested = settings.contest if returned else 0.0
+            if abs(begin_ns - self._left_ns) < 0.25 * NS:  # the line just left goes on: a stranger came between
+                self._contested = settings.contest
+                self.leave(end_ns)
+                return True
         if self._contested:
             self._contested = settings.contest
             if not self.grown(begin_ns, seconds):

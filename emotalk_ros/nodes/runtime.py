@@ -82,32 +82,40 @@ def _fatal(node: Node | None, text: str) -> None:
 
 
 class Throttled:
-    """Warnings of many kinds through one logger: each kind at most once a `period` seconds, with a count of the rest.
+    """Warnings that do not flood the log: the same text once a `period`, and at most `burst` texts of one kind.
 
     Args:
         warn: takes the text, for instance `node.get_logger().warning`.
         period: seconds.
+        burst: different texts of one kind in a period.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, warn: Callable[[str], object], period: float = 5.0, clock: Callable[[], float] = time.monotonic
+        self,
+        warn: Callable[[str], object],
+        period: float = 5.0,
+        burst: int = 8,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._warn = warn
         self._period = period
+        self._burst = burst
         self._clock = clock
-        self._last: dict[str, float] = {}
+        self._told: dict[str, dict[str, float]] = {}
         self._held: dict[str, int] = {}
 
     def __call__(self, kind: str, text: str) -> None:
-        """Say `text` unless something of the same `kind` was said a moment ago."""
+        """Say `text` unless it, or enough of its `kind`, was said a moment ago."""
         now = self._clock()
-        if kind in self._last and now - self._last[kind] < self._period:
+        told = {t: at for t, at in self._told.get(kind, {}).items() if now - at < self._period}
+        if text in told or len(told) >= self._burst:
             self._held[kind] = self._held.get(kind, 0) + 1
-            return
-        held = self._held.pop(kind, 0)
-        self._last[kind] = now
-        self._warn(f"{text} ({held} more like this in the last {self._period:g} s)" if held else text)
+        else:
+            told[text] = now
+            held = self._held.pop(kind, 0)
+            self._warn(f"{text} ({held} more like this before)" if held else text)
+        self._told[kind] = told
 
 
 def asked_for_help(words: Sequence[str], program: str, about: str, rows: Sequence[Row]) -> bool:

@@ -110,6 +110,9 @@ class Worker:
 
     def offer(self, chunk: PcmChunk) -> None:
         """Queue a chunk; never blocks. Chunks that are too long are refused here, wrong ones later, by the intake."""
+        if not len(chunk.data):
+            self._warn("empty", "an empty chunk (0 bytes) is left out")
+            return
         seconds = duration(chunk)
         if seconds > self._settings.max_chunk:
             self._warn("long", f"a chunk of {seconds:.1f} s is refused: longer than {self._settings.max_chunk:g} s")

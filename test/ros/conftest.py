@@ -1,0 +1,89 @@
+"""A ROS graph for the tests: a domain of its own on this machine only, real node processes, one node that listens.
+
+Tests share running nodes where they can: starting one costs seconds, most of them for importing torch.
+"""
+
+import os
+import random
+
+# Before anything imports rclpy. Fields of messages are checked as they are set.
+os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 101))
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+from graph import Graph
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory):
+    """A small network with random weights that are not zero, and prototypes for every emotion."""
+    import torch
+
+    from emotalk_ros.model import EmoTalk, EmoTalkConfig
+
+    encoder = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "conv_dim": [12, 12, 16],
+        "conv_kernel": [3, 4, 4],
+        "conv_stride": [1, 2, 2],
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+        "feat_extract_norm": "layer",
+        "do_stable_layer_norm": True,
+        "conv_bias": True,
+        "layerdrop": 0.0,
+    }
+    torch.manual_seed(3)
+    sizes = {"content_dim": 20, "emotion_condition_dim": 12, "level_dim": 4, "person_dim": 4, "decoder_ff": 24}
+    model = EmoTalk(EmoTalkConfig.preset("tiny", content_config=encoder, emotion_config=encoder, **sizes))
+    torch.nn.init.normal_(model.output.weight, std=0.2)
+    torch.nn.init.constant_(model.output.bias, 0.4)
+    labels = len(model.config.emotion_labels)
+    model.set_prototypes(3.0 * torch.randn(labels, model.config.decoder_dim))
+    folder = tmp_path_factory.mktemp("model")
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def graph():
+    with Graph() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def speech():
+    """2.5 s of something like speech at 16 kHz, not a whole number of frames."""
+    random_numbers = np.random.default_rng(8)
+    time = np.arange(40123) / 16000
+    loud = 0.25 * (np.sin(2 * np.pi * 2.0 * time) > -0.4)
+    tone = np.sin(2 * np.pi * 150 * time) + 0.5 * np.sin(2 * np.pi * 600 * time)
+    return (loud * tone + 0.002 * random_numbers.standard_normal(len(time))).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def speech_file(tmp_path_factory, speech):
+    """The same as a FLAC at 24 kHz in two channels, so that the node has to mix and resample."""
+    import soundfile
+    import soxr
+
+    path = tmp_path_factory.mktemp("speech") / "speech.flac"
+    wide = soxr.resample(speech, 16000, 24000)
+    soundfile.write(path, np.stack([wide, wide], axis=1), 24000)
+    return path
+
+
+@pytest.fixture
+def expect_frames(speech):
+    return frames_of(len(speech))
+
+
+def frames_of(samples, fps=30):
+    """ceil(duration * fps)."""
+    return -(-samples * fps // 16000)
