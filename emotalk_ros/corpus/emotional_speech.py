@@ -79,13 +79,12 @@ PROSODY: dict[str, tuple[Prosody, Prosody]] = {
 }
 """Normal and strong portrayal of each emotion (RAVDESS intensities 01 and 02).
 
-F0, its range, duration and 2-4 kHz against 0.1-0.5 kHz: medians over the ten actors of EMO-DB (Burkhardt et al. 2005)
-relative to their own neutral, for the full-blown portrayals; the normal ones lie at a third to a half of it, the
-ratio that Livingstone and Russo (2018, RAVDESS) and Banse and Scherer (1996, hot against cold anger, elation against
-happiness, panic against anxiety) report. Loudness, voice quality, tremor, contour and pauses: directions of Juslin
-and Laukka (2003, table 11) and Scherer (2003, table 2), sizes of vocal effort after Traunmueller and Eriksson (2000:
-10 dB go with about 4 semitones and a flatter tilt). Calm is RAVDESS's soft neutral; surprise: high, wide, rising at
-the end. `docs/corpus.md` lists which figure is whose.
+F0, its range and 2-4 kHz against 0.1-0.5 kHz of the strong ones: after the actors of EMO-DB (Burkhardt et al. 2005)
+relative to their own neutral. Directions of voice quality, dynamics, tremor, contour and pauses: Juslin and Laukka
+(2003, table 11) and Scherer (2003, table 2). Loudness goes with F0 at about half a semitone per dB (Gramming et al.
+1988). How far normal portrayals fall short of strong ones, loudness, durations and the ends of phrases: set so that
+the means lie where those of four RAVDESS actors lie (Livingstone and Russo 2018). `docs/corpus.md` tells figure by
+figure.
 """
 
 _SPREAD = Prosody(2.2, 0.25, 2.5, 2.2, 3.0, 0.1, 2.8, 0.18, 0.08, 0.05, 0.08, 0.015, 0.14, 0.3)

@@ -38,8 +38,8 @@ ARTICULATION: dict[str, tuple[float, float]] = {
 }
 """Mouth opening against neutral at level 0 and 1: larger for loud emotions, smaller for soft ones.
 
-Order after Erickson et al. 2016 (articulation of emotional speech: jaw widest in anger, least in sadness); sizes
-after the jaw-to-effort ratio of Schulman 1989 (shouting lowers the jaw by about a quarter to a half).
+Order after Erickson, Fujimura and Pardo (1998) and Lee et al. (2005): the jaw opens widest in anger and least in
+sadness; sizes below those of shouting (Schulman 1989), so that lips keep their shapes.
 """
 
 # The published demo's blink takes 7 frames at 30 fps; lids fall in about 0.1 s and rise in 0.2 s (VanderWerf 2003).

@@ -37,7 +37,7 @@ ACTION_UNITS: dict[str, dict[str, float]] = {
     "28": {"mouthRollLower": 1.0, "mouthRollUpper": 1.0},
     "43": {"eyeBlinkLeft": 1.0},
 }
-"""Coefficients of each action unit at full strength (Melinte and Vladareanu 2020; Apple's descriptions of the 52).
+"""Coefficients of each action unit at full strength: FACS' descriptions of the units matched with Apple's of the 52.
 
 Only left names are written; every unit here is symmetric and `action_units` adds the right side.
 """
