@@ -2,6 +2,7 @@
 
 from .basis import BasisError, FaceBasis, LipGapWeights
 from .default_face import default_face
+from .expressions import expression
 from .names import ARKIT_NAMES, COUNT, INDEX, LIVE_LINK_NAMES, reorder
 from .readers import read_basis
 
@@ -14,6 +15,7 @@ __all__ = [
     "FaceBasis",
     "LipGapWeights",
     "default_face",
+    "expression",
     "read_basis",
     "reorder",
 ]
