@@ -148,6 +148,7 @@ def _run(
 ) -> None:
     """Reads all items into the corpus `out` under a progress bar, and prints what came of it."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     from emotalk_ros.corpus.readers import Item, prepare
@@ -159,7 +160,7 @@ def _run(
         kept = [Source(name, licence, attribution) for name in sources]
         writer = CorpusWriter(out, kept, mode="append" if append else "new")
     except CorpusError as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     try:
         with Progress(console=console, transient=True) as bar:
@@ -167,18 +168,20 @@ def _run(
             summary = prepare(listed, writer, lambda _: bar.advance(task))
     except KeyboardInterrupt:
         writer.close()
-        console.print(f"interrupted: go on with --append (clips so far are in {out})", highlight=False)
+        console.print(f"interrupted: go on with --append (clips so far are in {escape(str(out))})", highlight=False)
         raise typer.Exit(130) from None
     except CorpusError as error:
         writer.close()
-        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     writer.keep_sources({record.source for record in writer.records})  # the others do not belong in a model card
     found = sum(isinstance(entry, Item) for entry in listed)
     _report(console, summary, found)
     if not writer.records:
         writer.discard()
-        console.print(f"[red]error:[/red] nothing usable was found: no corpus written to {out}", highlight=False)
+        console.print(
+            f"[red]error:[/red] nothing usable was found: no corpus written to {escape(str(out))}", highlight=False
+        )
         raise typer.Exit(1)
     writer.finish()
     typer.echo(out)
@@ -186,10 +189,12 @@ def _run(
 
 def _report(console: Console, summary: Summary, found: int) -> None:
     """What was left out and why, then what was kept."""
+    from rich.markup import escape
     from rich.table import Table
 
     for problem in summary.problems:
-        console.print(f"[yellow]left out[/yellow] {problem.name}: {problem.reason}", highlight=False, soft_wrap=True)
+        text = escape(f"{problem.name}: {problem.reason}")
+        console.print(f"[yellow]left out[/yellow] {text}", highlight=False, soft_wrap=True)
     totals = Table("clips", "left out", "hours", "frames", "actors", "emotions", title="prepared")
     emotions = ", ".join(f"{name} {count}" for name, count in sorted(summary.emotions.items()))
     totals.add_row(

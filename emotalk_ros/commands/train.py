@@ -35,6 +35,7 @@ def train(
     processes or machines: accelerate launch --num_processes 2 -m emotalk_ros.cli train ...
     """
     from rich.console import Console
+    from rich.markup import escape
 
     from emotalk_ros.training.recipe import RecipeError, load_recipe
 
@@ -53,7 +54,7 @@ def train(
             raise RecipeError(f"{error.name} is needed for training: pip install 'emotalk_ros[train]'") from error
         result = run(recipe, output, resume, console)
     except (ValueError, FloatingPointError) as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     if result.interrupted:
         raise typer.Exit(130)

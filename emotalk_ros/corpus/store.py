@@ -388,14 +388,18 @@ def read_phones(path: str | os.PathLike[str]) -> tuple[Phone, ...]:
 
 
 def parse_phones(raw: Any) -> tuple[Phone, ...]:
-    """`[[phone, start, end], ...]` checked: starts before ends, in order. Raises ValueError."""
-    phones = tuple((str(p), float(a), float(b)) for p, a, b in raw)
+    """`[[phone, start, end], ...]` checked: starts before ends, in order. Raises ValueError.
+
+    An end up to 50 ms before its start (aligners round, clips are cut) becomes a phone without duration.
+    """
+    phones: list[Phone] = []
     previous = 0.0
-    for name, start, end in phones:
-        if not (start <= end and start >= previous - 1e-3):
+    for name, start, end in ((str(p), float(a), float(b)) for p, a, b in raw):
+        if not (start <= end + 0.05 and start >= previous - 1e-3):
             raise ValueError(f"phone {name} at {start}..{end} s is out of order")
+        phones.append((name, start, max(start, end)))
         previous = start
-    return phones
+    return tuple(phones)
 
 
 def _read_manifest(path: Path) -> list[Record]:

@@ -32,7 +32,7 @@ class RunLog:
 
             self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
         except ImportError:
-            self.console.print("TensorBoard is not installed: losses go to log.jsonl only (pip install tensorboard)")
+            self.say("TensorBoard is not installed: losses go to log.jsonl only (pip install tensorboard)")
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -94,7 +94,7 @@ class RunLog:
     def say(self, text: str) -> None:
         """A line on the terminal."""
         if self.active:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def read_log(folder: Path, kind: str = "train") -> list[dict[str, Any]]:

@@ -60,6 +60,10 @@ def test_train_shows_a_recipe_and_names_wrong_keys(tmp_path):
     assert nothing.exit_code == 1 and "data.corpora is empty" in nothing.stderr
     missing = runner.invoke(app, ["train", "tiny", "--corpus", str(tmp_path / "no"), "--output", str(tmp_path / "run")])
     assert missing.exit_code == 1 and "no corpus at" in missing.stderr
+    braces = runner.invoke(
+        app, ["train", "tiny", "--corpus", str(tmp_path / "a[b]"), "--output", str(tmp_path / "run")]
+    )
+    assert "a[b]" in braces.stderr  # not taken for the terminal's markup
 
 
 def test_prepare_then_train_then_a_model(recordings, tmp_path):
