@@ -158,24 +158,26 @@ class Worker:
             return
         for text in self._intake.take_warnings():
             self._warn(kind_of(text), f"audio: {text}")
+        due = waiting.due
         for segment in segments:
             if segment.reset:
                 self._end_stream()
-            self._feed(segment, waiting)
+            self._feed(segment, waiting.arrived, due)
+            due += len(segment.samples) / SAMPLE_RATE
         if segments:
             self._pause_at = waiting.due + waiting.seconds + self._settings.idle_timeout
         self.figures.worked(self._clock(), self._clock() - begin, waiting.seconds)
 
-    def _feed(self, segment: Segment, waiting: Waiting) -> None:
+    def _feed(self, segment: Segment, arrived: float, due: float) -> None:
         """In pieces of a hop, so that the first frames of a long chunk don't wait for its last."""
         step = max(1, round(self._settings.hop * SAMPLE_RATE))
         for at in range(0, len(segment.samples), step):
             if self._stop.is_set():
                 return
             piece = segment.samples[at : at + step]
-            self._skip_if_behind(waiting.due + at / SAMPLE_RATE, len(piece))
+            self._skip_if_behind(due + at / SAMPLE_RATE, len(piece))
             stamp = segment.stamp_ns + at * NS // SAMPLE_RATE
-            self._heard.append((stamp + len(piece) * NS // SAMPLE_RATE, waiting.arrived))
+            self._heard.append((stamp + len(piece) * NS // SAMPLE_RATE, arrived))
             if not self._open:
                 self._open = True
                 self.figures.streams += 1
