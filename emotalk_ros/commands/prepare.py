@@ -23,6 +23,7 @@ Fps = Annotated[float, typer.Option(help="Coefficient frames per second of the c
 Append = Annotated[bool, typer.Option("--append", help="Add to the corpus in OUT, or finish an interrupted one.")]
 Licence = Annotated[str, typer.Option(help="Licence of the recordings, for model cards.")]
 Attribution = Annotated[str, typer.Option(help="Whom to credit, for model cards.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes that work side by side.")]
 Coefficients = Annotated[Path | None, typer.Option(help="Folder of the coefficients; default: beside the audio.")]
 
 
@@ -36,6 +37,7 @@ def etf(
     source: Source,
     out: Out,
     fps: Fps = 30.0,
+    jobs: Jobs = 1,
     append: Append = False,
     licence: Licence = "3D-ETF, research only",
     attribution: Attribution = "3D-ETF (Peng et al. 2023); RAVDESS; HDTF",
@@ -43,7 +45,7 @@ def etf(
     """The 3D-ETF data set: {RAVDESS,HDTF}/{audio/*.wav,blendshape/*.npy}."""
     from emotalk_ros.corpus.readers import read_etf
 
-    _run(lambda: read_etf(source, fps), out, append, ("RAVDESS", "HDTF"), licence, attribution)
+    _run(lambda: read_etf(source, fps), out, jobs, append, ("RAVDESS", "HDTF"), licence, attribution)
 
 
 @app.command()
@@ -52,6 +54,7 @@ def ravdess(
     out: Out,
     coefficients: Coefficients = None,
     fps: Fps = 30.0,
+    jobs: Jobs = 1,
     append: Append = False,
     licence: Licence = "CC BY-NC-SA 4.0",
     attribution: Attribution = "RAVDESS (Livingstone and Russo 2018)",
@@ -59,7 +62,7 @@ def ravdess(
     """RAVDESS speech with coefficients of the same name (without any: `prepare aligned` makes rule labels)."""
     from emotalk_ros.corpus.readers import read_ravdess
 
-    _run(lambda: read_ravdess(source, coefficients, fps), out, append, ("RAVDESS",), licence, attribution)
+    _run(lambda: read_ravdess(source, coefficients, fps), out, jobs, append, ("RAVDESS",), licence, attribution)
 
 
 @app.command()
@@ -68,6 +71,7 @@ def livelink(
     out: Out,
     fps: Fps = 30.0,
     offset: Annotated[float, typer.Option(help="Seconds the sound starts before the first frame.")] = 0.0,
+    jobs: Jobs = 1,
     append: Append = False,
     licence: Licence = "own recordings",
     attribution: Attribution = "",
@@ -75,7 +79,7 @@ def livelink(
     """Takes of Live Link Face: CSV files with sound (or the take's movie) of the same name."""
     from emotalk_ros.corpus.readers import read_livelink
 
-    _run(lambda: read_livelink(source, fps, offset), out, append, ("livelink",), licence, attribution)
+    _run(lambda: read_livelink(source, fps, offset), out, jobs, append, ("livelink",), licence, attribution)
 
 
 @app.command()
@@ -85,6 +89,7 @@ def pairs(
     coefficients: Coefficients = None,
     fps: Fps = 30.0,
     name: Annotated[str, typer.Option(help="What to call this source.")] = "pairs",
+    jobs: Jobs = 1,
     append: Append = False,
     licence: Licence = "unknown",
     attribution: Attribution = "",
@@ -92,7 +97,7 @@ def pairs(
     """Audio files with .npy, .npz or .csv coefficients of the same name; metadata.csv may tell actor and emotion."""
     from emotalk_ros.corpus.readers import read_pairs
 
-    _run(lambda: read_pairs(source, coefficients, fps, name), out, append, (name,), licence, attribution)
+    _run(lambda: read_pairs(source, coefficients, fps, name), out, jobs, append, (name,), licence, attribution)
 
 
 @app.command()
@@ -106,6 +111,7 @@ def aligned(
         str | None,
         typer.Option(help="'one', 'folder', or a regular expression whose group in the name is the speaker."),
     ] = None,
+    jobs: Jobs = 1,
     append: Append = False,
     licence: Licence = "unknown",
     attribution: Attribution = "",
@@ -114,7 +120,7 @@ def aligned(
     from emotalk_ros.corpus.readers import read_aligned
 
     title = name or source.resolve().name
-    _run(lambda: read_aligned(source, layout, fps, title, speaker), out, append, (title,), licence, attribution)
+    _run(lambda: read_aligned(source, layout, fps, title, speaker), out, jobs, append, (title,), licence, attribution)
 
 
 @app.command()
@@ -124,6 +130,7 @@ def video(
     model: Annotated[Path, typer.Option(help="MediaPipe's face_landmarker.task.", show_default=False)],
     fps: Fps = 30.0,
     speaker: Annotated[str, typer.Option(help="'folder' (each sub-folder an actor) or 'file'.")] = "folder",
+    jobs: Jobs = 1,
     append: Append = False,
     licence: Licence = "unknown",
     attribution: Attribution = "",
@@ -135,12 +142,13 @@ def video(
 
         return read_video(source, model, fps, speaker)
 
-    _run(items, out, append, ("video", "RAVDESS"), licence, attribution)
+    _run(items, out, jobs, append, ("video", "RAVDESS"), licence, attribution)
 
 
 def _run(
     items: Callable[[], Iterable[Item | Problem]],
     out: Path,
+    jobs: int,
     append: bool,
     sources: tuple[str, ...],
     licence: str,
@@ -165,7 +173,7 @@ def _run(
     try:
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("reading", total=len(listed))
-            summary = prepare(listed, writer, lambda _: bar.advance(task))
+            summary = prepare(listed, writer, lambda _: bar.advance(task), jobs)
     except KeyboardInterrupt:
         writer.close()
         console.print(f"interrupted: go on with --append (clips so far are in {escape(str(out))})", highlight=False)

@@ -258,6 +258,32 @@ def test_transcribed_layouts_are_recognised_and_aligned(tmp_path, monkeypatch):
         list(read_aligned(wav(tmp_path / "bare/x.wav").parent))
 
 
+def test_several_processes_write_the_same_corpus(tmp_path):
+    for name in "abcd":
+        wav(tmp_path / f"{name}.wav")
+        face(tmp_path / f"{name}.npy")
+    (tmp_path / "c.wav").write_bytes(b"RIFF")
+    found = []
+    for jobs in (1, 2):
+        with CorpusWriter(tmp_path / str(jobs)) as writer:
+            summary = prepare(read_pairs(tmp_path), writer, jobs=jobs)
+        assert summary.clips == 3 and list(reasons(summary)) == ["c"]
+        found.append((tmp_path / str(jobs) / "manifest.jsonl").read_text())
+    assert found[0] == found[1]
+    np.testing.assert_array_equal(Corpus.open(tmp_path / "1")[1].audio, Corpus.open(tmp_path / "2")[1].audio)
+
+
+def test_two_files_of_one_name_are_not_mixed_up(tmp_path):
+    def item(name):
+        from emotalk_ros.corpus.store import Clip
+
+        return Item(name, lambda: Clip("same", np.zeros(16000, np.float32), np.zeros((30, 52), np.float32)))
+
+    with CorpusWriter(tmp_path) as writer:
+        summary = prepare([item("x"), item("y")], writer)
+    assert summary.clips == 1 and "already" in reasons(summary)["y"]
+
+
 def test_an_interrupted_preparation_is_taken_up(tmp_path):
     loads = []
 

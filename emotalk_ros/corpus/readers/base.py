@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.audio import SAMPLE_RATE, AudioFormatError, load_audio
-from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter
+from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter, Record, write_clip
 from emotalk_ros.face.names import ARKIT_NAMES, COUNT, reorder
 
 Floats = NDArray[np.float32]
@@ -52,13 +55,13 @@ class Summary:
     kept_before: int = 0
     """Clips that an interrupted run had already written."""
 
-    def count(self, clip: Clip) -> None:
+    def count(self, record: Record) -> None:
         """Adds a clip that was written."""
         self.clips += 1
-        self.seconds += clip.duration
-        self.frames += len(clip.coefficients)
-        self.actors.add(clip.actor)
-        label = clip.emotion or "no label"
+        self.seconds += record.duration
+        self.frames += record.frames
+        self.actors.add(record.actor)
+        label = record.emotion or "no label"
         self.emotions[label] = self.emotions.get(label, 0) + 1
 
 
@@ -66,30 +69,77 @@ def prepare(
     items: Iterable[Item | Problem],
     writer: CorpusWriter,
     progress: Callable[[str], None] | None = None,
+    jobs: int = 1,
 ) -> Summary:
     """Reads every item into `writer` (which the caller finishes); what fails is in the summary, the rest is kept.
 
     Items whose id the writer already has (an interrupted run) are not read again. `progress` is called with the name
-    of each item when it is done.
+    of each item when it is done. `jobs` processes read and write clips side by side; this one keeps the manifest.
     """
     summary = Summary()
+    waiting: list[Item] = []
     for item in items:
         if isinstance(item, Problem):
             summary.problems.append(item)
         elif clip_id(item.name) in writer.done:
             summary.kept_before += 1
         else:
-            try:
-                clip = item.load()
-                if clip.duration < SHORTEST:
-                    raise CorpusError(f"only {clip.duration:.2f} s long: at least {SHORTEST} s are needed")
-                writer.add(clip)
-                summary.count(clip)
-            except (CorpusError, AudioFormatError, ValueError, FileNotFoundError, PermissionError) as error:
-                summary.problems.append(Problem(item.name, _without_name(str(error), item.name)))
+            waiting.append(item)
+            continue
         if progress is not None:
             progress(item.name)
+    for name, outcome in _outcomes(waiting, writer, jobs):
+        if isinstance(outcome, Problem):
+            summary.problems.append(outcome)
+        elif outcome.id in writer.done:
+            summary.problems.append(Problem(name, f"another clip is called {outcome.id!r} already"))
+        else:
+            writer.add_record(outcome)
+            summary.count(outcome)
+        if progress is not None:
+            progress(name)
     return summary
+
+
+def _outcomes(items: Sequence[Item], writer: CorpusWriter, jobs: int) -> Iterator[tuple[str, Record | Problem]]:
+    """(name, what came of it) of each item, in order."""
+    if jobs <= 1 or len(items) < 2:
+        for item in items:
+            yield item.name, _read(item, writer)
+        return
+    # Items hold functions, which do not pickle: the workers inherit them.
+    _INHERITED[:] = [items, writer]
+    try:
+        with get_context("fork").Pool(jobs, initializer=_leave_interrupts_to_the_parent) as pool:
+            for index, outcome in enumerate(pool.imap(_read_inherited, range(len(items)))):
+                yield items[index].name, outcome
+    finally:
+        _INHERITED.clear()
+
+
+_INHERITED: list[Any] = []
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _read_inherited(index: int) -> Record | Problem:
+    items, writer = _INHERITED
+    return _read(items[index], writer)
+
+
+def _read(item: Item, writer: CorpusWriter) -> Record | Problem:
+    """Loads one item and writes its files; a Problem says why not."""
+    try:
+        clip = item.load()
+        if clip.duration < SHORTEST:
+            raise CorpusError(f"only {clip.duration:.2f} s long: at least {SHORTEST} s are needed")
+        if clip.id in writer.done:
+            raise CorpusError(f"another clip is called {clip.id!r} already")
+        return write_clip(writer.folder, clip, writer.dtype)
+    except (CorpusError, AudioFormatError, ValueError, FileNotFoundError, PermissionError) as error:
+        return Problem(item.name, _without_name(str(error), item.name))
 
 
 def clip_id(name: str) -> str:
