@@ -39,6 +39,7 @@ class Validator:
         self.maker = maker
         self.face = face
         self.windows = validation_windows(maker, limit)
+        self._mean: Floats | None = None
         paired = [int(c) for k, c in enumerate(maker.members) if maker.pairs.has_pair(k)]
         share = max(1, limit // 4)
         self.paired = paired[:: max(1, len(paired) // share)][:share] if maker.recipe.loss.cross > 0 else []
@@ -99,11 +100,20 @@ class Validator:
         if closed.any() and (label > 3.0).any():  # lips that close within speech, not a silent window
             row["closed_gap_mm"] = float(np.maximum(gap[closed], 0.0).mean())
         if self.face is not None:
-            still = np.broadcast_to(wanted.mean(0), wanted.shape)
+            still = self._still()
             for name, ids in (("lve_mm", self.face.lip_ids), ("eve_mm", self.face.upper_ids)):
                 row[name] = _largest(self.face, made - wanted, ids)
                 row[f"{name}_still"] = _largest(self.face, still - wanted, ids)
         return row
+
+    def _still(self) -> Floats:
+        """The mean face (52,) of the validation clips: what a face that never moves scores best with."""
+        if self._mean is None:
+            clips = sorted({clip for clip, _ in self.windows})
+            sums = [self.maker.store.coefficients(clip).sum(0, dtype=np.float64) for clip in clips]
+            frames = sum(self.maker.store.frames(clip) for clip in clips)
+            self._mean = (np.sum(sums, axis=0) / frames).astype(np.float32)
+        return self._mean
 
     def _summary(self, objective: Objective, tallies: list[_Tally]) -> dict[str, float]:
         counts = np.sum([t.counts for t in tallies], axis=0)
