@@ -179,3 +179,17 @@ def test_a_pre_trained_encoder_is_taken_over_or_refused(tmp_path):
         build_model(ModelRecipe(options={"contentdim": 3}))
     with pytest.raises(RecipeError, match="starts with 'audio'"):
         build_model(ModelRecipe(freeze=("audio",)))
+
+
+def test_training_goes_on_from_a_finished_model(toy_recipe, tmp_path):
+    from emotalk_ros.training.models import build_model
+    from emotalk_ros.training.recipe import ModelRecipe
+
+    optim = {"steps": 1, "batch_size": 2}
+    first = train(toy_recipe(optim=optim, run={"validation_windows": 1}), tmp_path / "first")
+    model = build_model(ModelRecipe(initial=str(first.model)))
+    assert model.training
+    for name, value in EmoTalk.from_pretrained(first.model).state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value)
+    with pytest.raises(RecipeError, match=r"model\.initial"):
+        build_model(ModelRecipe(initial=str(tmp_path / "nowhere")))
