@@ -37,6 +37,7 @@ def evaluate(
     style: Annotated[
         str, typer.Option(help="clip: animate in the person and level of each clip where known; fixed: in --person.")
     ] = "clip",
+    mode: Annotated[str, typer.Option(help="offline (whole clips), streamed (as the node), or both.")] = "both",
     person: Annotated[int, typer.Option(help="Personal style, 0 to 23.")] = 0,
     level: Annotated[float, typer.Option(min=0.0, max=1.0, help="Intensity of the style.")] = 1.0,
     hop: Annotated[float, typer.Option(help="Streamed: seconds of audio per step.")] = 0.1,
@@ -79,6 +80,8 @@ def evaluate(
 
         if style not in ("clip", "fixed"):
             raise ValueError(f"--style {style!r}: expected clip or fixed")
+        if mode not in ("offline", "streamed", "both"):
+            raise ValueError(f"--mode {mode!r}: expected offline, streamed or both")
         if table is not None:
             failed = _table(table, paths, output, errors, jobs=jobs, limit=limit, face=face, html=html)
         else:
@@ -86,7 +89,8 @@ def evaluate(
             from emotalk_ros.model import default_model_path
 
             *models, dataset = paths
-            settings = Settings(kind, limit, style, resamples, seed, jobs, fresh)
+            modes = ("offline", "streamed") if mode == "both" else (mode,)
+            settings = Settings(kind, limit, style, resamples, seed, jobs, fresh, modes)
             subjects = [subject(path) for path in models or [default_model_path()]]
             failed = run(subjects, dataset, output, settings, face=face, html=html, film=film, errors=errors)
     except (OSError, ValueError, RuntimeError) as error:

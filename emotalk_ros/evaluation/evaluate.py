@@ -385,6 +385,11 @@ def recognised(records: Sequence[dict[str, Any]], name: str, mode: str, settings
     }
 
 
+def shown_mode(findings: Mapping[str, Any]) -> str:
+    """The mode that headlines go by: streamed where it was run."""
+    return "streamed" if any(row["mode"] == "streamed" for row in findings["rows"]) else "offline"
+
+
 def find(findings: Mapping[str, Any], row: str, mode: str, group: str = "all") -> dict[str, Any]:
     """The figures of one row of the findings; empty when there is none."""
     for entry in findings["rows"]:

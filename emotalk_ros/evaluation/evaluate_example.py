@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emotalk_ros.evaluation import report_charts as charts
 from emotalk_ros.evaluation import report_html as html
 from emotalk_ros.evaluation.datasets import Dataset
-from emotalk_ros.evaluation.evaluate import Evaluation
+from emotalk_ros.evaluation.evaluate import Evaluation, shown_mode
 from emotalk_ros.evaluation.measure import resampled, streamed
 from emotalk_ros.evaluation.report_face import Scene, face_section
 from emotalk_ros.evaluation.subject import Subject
@@ -26,7 +26,7 @@ def typical_clip(result: Evaluation, dataset: Dataset) -> int:
     name = next(iter(result.findings["models"]))
     scored = []
     for clip in result.clips:
-        figures = clip["modes"][name]["streamed"]["figures"]
+        figures = clip["modes"][name][shown_mode(result.findings)]["figures"]
         value = figures.get("lve_mm", figures.get("lip_gap_correlation"))
         if value is not None and clip["seconds"] <= 3 * LONGEST_S:
             scored.append((value, clip["id"]))

@@ -10,7 +10,7 @@ import numpy as np
 
 from emotalk_ros.evaluation import report_charts as charts
 from emotalk_ros.evaluation import report_html as html
-from emotalk_ros.evaluation.evaluate import Evaluation, find
+from emotalk_ros.evaluation.evaluate import Evaluation, find, shown_mode
 from emotalk_ros.evaluation.measure import ENERGY, MEASURED, STILL
 
 FIGURES = (
@@ -45,7 +45,7 @@ def evaluation_page(name: str, result: Evaluation, example: str = "") -> str:
         _origin(found),
     ]
     data = found["dataset"]
-    subtitle = f"{data['clips']} clips ({data['kind']}), offline and streamed as the node would; face: {found['face']}"
+    subtitle = f"{data['clips']} clips ({data['kind']}); face: {found['face']}"
     return html.page(f"Evaluation on {name}", subtitle, _facts(found), [s for s in sections if s])
 
 
@@ -57,10 +57,11 @@ def _value(figures: Mapping[str, Any], key: str) -> float:
 def _facts(found: Mapping[str, Any]) -> list[html.Fact]:
     facts = []
     name = next(iter(found["models"]))
-    mine = find(found, name, "streamed")
+    mode = shown_mode(found)
+    mine = find(found, name, mode)
     for key, label, unit, better in (
-        ("lve_mm", "LVE streamed", " mm", min),
-        ("lip_gap_correlation", "lip gap r streamed", "", max),
+        ("lve_mm", f"LVE {mode}", " mm", min),
+        ("lip_gap_correlation", f"lip gap r {mode}", "", max),
         ("closure_rate_tight", "b p m closed to a fifth", "", max),
     ):
         value = _value(mine, key)
@@ -72,7 +73,7 @@ def _facts(found: Mapping[str, Any]) -> list[html.Fact]:
         text = ", ".join(f"{row} {html.number(v, 2)}" for row, v in others.items())
         facts.append(html.Fact(f"{label} ({name})", f"{value:.2f}{unit}", text, "good" if ahead else "warn"))
     for entry in found["recognition"]:
-        if entry["model"] == name and entry["mode"] == "streamed":
+        if entry["model"] == name and entry["mode"] == mode:
             text = f"chance {entry['chance_uar']:.3f}; arousal {entry['arousal'][0]:.2f}"
             state = "good" if entry["uar"] > 2 * entry["chance_uar"] else "warn"
             facts.append(html.Fact(f"emotion recall ({name})", f"{entry['uar']:.2f}", text, state))
@@ -178,7 +179,7 @@ def _groups(found: Mapping[str, Any], key: str, title: str) -> str:
 
 def _errors(result: Evaluation) -> str:
     """Distributions over clips of the error that the data allow."""
-    parts = []
+    parts, mode = [], shown_mode(result.findings)
     for key, label, unit in (
         ("lve_mm", "LVE of each clip", "mm"),
         ("lip_gap_correlation", "Lip gap correlation of each clip", ""),
@@ -186,7 +187,7 @@ def _errors(result: Evaluation) -> str:
         groups: dict[str, Any] = {}
         for clip in result.clips:
             for name, modes in clip["modes"].items():
-                groups.setdefault(f"{name} streamed", []).append(modes["streamed"]["figures"].get(key))
+                groups.setdefault(f"{name} {mode}", []).append(modes[mode]["figures"].get(key))
             for name in (STILL, ENERGY):
                 groups.setdefault(name, []).append(clip["rows"].get(name, {}).get(key))
         data = {n: np.array([math.nan if v is None else v for v in values]) for n, values in groups.items()}

@@ -118,11 +118,13 @@ def _write(
         fresh = outputs.folder / ".merged.new"
         shutil.rmtree(fresh, ignore_errors=True)
         # The folder gives the files inside their name: the new bag is written beside, then takes the old one's place.
-        write_merged(bag, results(replayed), fresh / "merged", storage=outputs.storage)
-        if target.exists():
-            remove_bag(target)
-        (fresh / "merged").rename(target)
-        fresh.rmdir()
+        try:
+            write_merged(bag, results(replayed), fresh / "merged", storage=outputs.storage)
+            if target.exists():
+                remove_bag(target)
+            (fresh / "merged").rename(target)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
         files.append(target)
         progress("merging", 1.0)
     return files
