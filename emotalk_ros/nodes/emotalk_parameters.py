@@ -71,7 +71,7 @@ PARAMETERS = (
         5.0,
         live=False,
     ),
-    Row("stream.max_lag", 0.5, "seconds the work may be behind before whole hops are skipped", 0.05, 30.0, live=False),
+    Row("stream.max_lag", 1.0, "seconds the work may be behind before whole hops are skipped", 0.05, 30.0, live=False),
     Row("stream.idle_timeout", 0.5, "seconds without audio after which the stream ends", 0.1, 30.0, live=False),
     Row(
         "stream.rest_after",

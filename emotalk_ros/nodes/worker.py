@@ -41,7 +41,7 @@ class WorkerSettings:
     """
 
     hop: float
-    max_lag: float = 0.5
+    max_lag: float = 1.0
     max_chunk: float = 60.0
     idle_timeout: float = 0.5
     rest_after: float = 2.0
