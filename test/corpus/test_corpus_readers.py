@@ -128,6 +128,19 @@ def test_pairs_with_csv_npz_and_metadata(tmp_path):
     assert "jawOpen" not in two.blind and len(two.blind) == 51
 
 
+def test_mediapipes_names_come_in_and_what_they_lack_is_blind(tmp_path):
+    wav(tmp_path / "x.wav")
+    wav(tmp_path / "rig.wav")
+    values = np.random.default_rng(0).uniform(0, 1, (30, 52))
+    names = ["_neutral", *(n for n in ARKIT_NAMES if n != "tongueOut")]
+    np.savez(tmp_path / "x.npz", coefficients=values, names=np.array(names), fps=30)
+    np.savez(tmp_path / "rig.npz", coefficients=values[:, :2], names=np.array(["mouth_a", "mouth_b"]))
+    corpus, summary = run(read_pairs(tmp_path), tmp_path / "out")
+    assert corpus[0].blind == ("tongueOut",)
+    np.testing.assert_allclose(corpus[0].coefficients[:, :51], values[:, 1:], atol=1e-3)
+    assert "none of its names is an ARKit coefficient (mouth_a" in reasons(summary)["rig"]
+
+
 def test_ravdess_with_coefficients_elsewhere(tmp_path):
     wav(tmp_path / "audio/Actor_01/03-01-05-01-01-01-01.wav")
     wav(tmp_path / "audio/Actor_01/03-02-05-01-01-01-01.wav")

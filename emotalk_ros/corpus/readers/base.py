@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emotalk_ros.audio import SAMPLE_RATE, AudioFormatError, load_audio
 from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter, Record, write_clip
-from emotalk_ros.face.names import ARKIT_NAMES, COUNT, reorder
+from emotalk_ros.face.names import ARKIT_NAMES, COUNT
 
 Floats = NDArray[np.float32]
 
@@ -170,15 +170,15 @@ def numbered(names: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(sorted(set(names), key=natural))}
 
 
-def checked_coefficients(values: NDArray[np.floating], where: str | Path, names: Sequence[str] = ARKIT_NAMES) -> Floats:
-    """(frames, 52) in the home order, clipped to 0..1, from columns called `names`.
+def checked_coefficients(values: NDArray[np.floating], where: str | Path) -> Floats:
+    """(frames, 52) in the home order, clipped to 0..1.
 
     Small excursions are clipped (smoothing leaves them). Raises CorpusError for another shape, values that are not
     finite, percent instead of 0..1, or a face that never moves.
     """
     values = np.asarray(values, dtype=np.float32)
-    if values.ndim != 2 or len(values) == 0 or values.shape[1] != len(names):
-        raise CorpusError(f"{where}: expected coefficients (frames, {len(names)}), got {values.shape}")
+    if values.ndim != 2 or len(values) == 0 or values.shape[1] != COUNT:
+        raise CorpusError(f"{where}: expected coefficients (frames, {COUNT}), got {values.shape}")
     if not np.isfinite(values).all():
         raise CorpusError(f"{where}: coefficients hold NaN or infinity")
     if values.max() > 2.0 or values.min() < -1.0:
@@ -188,19 +188,24 @@ def checked_coefficients(values: NDArray[np.floating], where: str | Path, names:
         )
     if len(values) > 1 and np.ptp(values, axis=0).max() < 1e-6:
         raise CorpusError(f"{where}: the face never moves")
-    if tuple(names) != ARKIT_NAMES:
-        try:
-            values = reorder(values, names)
-        except ValueError as error:
-            raise CorpusError(f"{where}: {error}") from error
     return np.clip(values, 0.0, 1.0)
 
 
-def read_matrix(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...], float | None, tuple[str, ...]]:
-    """Coefficients of an .npy, .npz or .csv file: values (frames, C), column names, fps if the file tells, blind names.
+@dataclass(frozen=True)
+class Matrix:
+    """Coefficients as a file holds them: values (frames, C), fps if the file tells, names that it lacks."""
 
-    An .npz holds `coefficients` and optionally `names` and `fps`; a .csv has a header with coefficient names in any
-    order and case (columns that are none, such as time, are left out), or 52 plain columns in the home order.
+    values: NDArray[np.floating]
+    fps: float | None = None
+    blind: tuple[str, ...] = ()
+
+
+def read_matrix(path: Path) -> Matrix:
+    """Coefficients of an .npy, .npz or .csv file, columns in the home order.
+
+    An .npz holds `coefficients` and optionally `names` and `fps`; a .csv has a header. Named columns may come in any
+    order and case; those that are no coefficients (time, MediaPipe's `_neutral`) are left out, coefficients that no
+    column holds are zero and `blind`. Without names there are 52 plain columns in the home order.
     Raises CorpusError naming the file.
     """
     try:
@@ -209,38 +214,53 @@ def read_matrix(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...], float
         loaded = np.load(path, allow_pickle=False)
         if path.suffix == ".npz":
             with loaded as data:
-                if "coefficients" not in data:
-                    raise CorpusError(f"{path}: no array 'coefficients' among {', '.join(data.files)}")
-                names = tuple(str(n) for n in data["names"]) if "names" in data else ARKIT_NAMES
-                fps = float(data["fps"]) if "fps" in data else None
-                return np.array(data["coefficients"]), names, fps, ()
+                return _read_npz(path, data)
         values = np.asarray(loaded)
     except FileNotFoundError as error:
         raise CorpusError(f"{path}: missing") from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, IndexError) as error:
         if isinstance(error, CorpusError):
             raise
         raise CorpusError(f"{path}: unreadable ({error})") from error
-    if values.ndim == 3 and values.shape[0] == 1:  # published predictions are (1, frames, 52)
-        values = values[0]
-    return values, ARKIT_NAMES, None, ()
+    # Published predictions are (1, frames, 52).
+    return Matrix(values[0] if values.ndim == 3 and values.shape[0] == 1 else values)
 
 
-def _read_csv(path: Path) -> tuple[NDArray[np.float64], tuple[str, ...], float | None, tuple[str, ...]]:
-    text = path.read_text(encoding="utf-8-sig").splitlines()
-    if not text:
+def _read_npz(path: Path, data: Any) -> Matrix:
+    if "coefficients" not in data:
+        raise CorpusError(f"{path}: no array 'coefficients' among {', '.join(data.files)}")
+    values, fps = np.array(data["coefficients"]), float(data["fps"]) if "fps" in data else None
+    if "names" not in data:
+        return Matrix(values, fps)
+    full, blind = _by_name(values, [str(name) for name in data["names"]], path)
+    return Matrix(full, fps, blind)
+
+
+def _read_csv(path: Path) -> Matrix:
+    rows = [line.split(",") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if not rows:
         raise CorpusError(f"{path}: empty")
-    header = [cell.strip() for cell in text[0].split(",")]
-    known = {name.lower(): name for name in ARKIT_NAMES}
-    columns = [(k, known[cell.lower()]) for k, cell in enumerate(header) if cell.lower() in known]
-    if columns:
-        rows, missing = text[1:], tuple(n for n in ARKIT_NAMES if n not in {c for _, c in columns})
-        values = np.array([[float(line.split(",")[k]) for k, _ in columns] for line in rows if line.strip()])
-        full = np.zeros((len(values), COUNT))
-        full[:, [ARKIT_NAMES.index(name) for _, name in columns]] = values.reshape(len(values), -1)
-        return full, ARKIT_NAMES, None, missing
-    values = np.array([[float(cell) for cell in line.split(",")] for line in text if line.strip()])
-    return values, ARKIT_NAMES, None, ()
+    known = {name.lower() for name in ARKIT_NAMES}
+    header = [cell.strip() for cell in rows[0]]
+    named = [k for k, cell in enumerate(header) if cell.lower() in known]
+    if not named:
+        return Matrix(np.array([[float(cell) for cell in row] for row in rows]))
+    values = np.array([[float(row[k]) for k in named] for row in rows[1:]]).reshape(-1, len(named))
+    full, blind = _by_name(values, [header[k] for k in named], path)
+    return Matrix(full, None, blind)
+
+
+def _by_name(values: NDArray[np.floating], names: Sequence[str], path: Path) -> tuple[Floats, tuple[str, ...]]:
+    """Columns (frames, len(names)) as (frames, 52) in the home order, and the coefficients that are not among them."""
+    if values.ndim != 2 or values.shape[1] != len(names):
+        raise CorpusError(f"{path}: {len(names)} names for coefficients of shape {values.shape}")
+    where = {name.lower(): k for k, name in enumerate(names)}
+    found = [name for name in ARKIT_NAMES if name.lower() in where]
+    if not found:
+        raise CorpusError(f"{path}: none of its names is an ARKit coefficient ({', '.join(names[:4])}, ...)")
+    full = np.zeros((len(values), COUNT), np.float32)
+    full[:, [ARKIT_NAMES.index(name) for name in found]] = values[:, [where[name.lower()] for name in found]]
+    return full, tuple(name for name in ARKIT_NAMES if name not in found)
 
 
 def matched(audio: Floats, coefficients: Floats, fps: float, where: str | Path) -> tuple[Floats, Floats]:

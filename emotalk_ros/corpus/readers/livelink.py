@@ -24,7 +24,7 @@ from emotalk_ros.corpus.readers.base import (
     read_audio,
 )
 from emotalk_ros.corpus.store import Clip, CorpusError
-from emotalk_ros.face.names import LIVE_LINK_NAMES
+from emotalk_ros.face.names import LIVE_LINK_NAMES, reorder
 
 _RATES = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0)
 _CODE = re.compile(r"(\d+):(\d+):(\d+):(\d+(?:\.\d+)?)")
@@ -75,7 +75,7 @@ def read_livelink_csv(path: Path, fps: float = 30.0) -> NDArray[np.float32]:
         raise CorpusError(f"{path}: time codes run backwards")
     grid = np.arange(int((times[-1] - times[0]) * fps + 1e-6) + 1) / fps + times[0]
     even = np.stack([np.interp(grid, times, column) for column in values.T], axis=1)
-    return checked_coefficients(even, path, LIVE_LINK_NAMES)
+    return checked_coefficients(reorder(even, LIVE_LINK_NAMES), path)
 
 
 def _rows(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -180,11 +180,11 @@ def _pair_item(stem: str, audio: Path, labels: Path, fps: float, meta: Mapping[s
     """An item of one audio and one coefficient file."""
 
     def load() -> Clip:
-        raw, names, told, blind = read_matrix(labels)
-        rate = told or fps
-        values = checked_coefficients(raw, labels, names)
+        matrix = read_matrix(labels)
+        rate = matrix.fps or fps
+        values = checked_coefficients(matrix.values, labels)
         samples, values = matched(read_audio(audio), values, rate, stem)
-        return Clip(id=clip_id(stem), audio=samples, coefficients=values, fps=rate, blind=blind, **meta)  # type: ignore[arg-type]
+        return Clip(id=clip_id(stem), audio=samples, coefficients=values, fps=rate, blind=matrix.blind, **meta)  # type: ignore[arg-type]
 
     return Item(stem, load)
 
