@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from zlib import crc32
 
@@ -289,6 +289,8 @@ def synthesize(
     """
     jobs = plan(settings)
     _claim(Path(folder), settings, overwrite)
+    for leftover in Path(folder).glob("*/.*.tmp"):  # of a worker that was stopped while writing
+        leftover.unlink(missing_ok=True)
     problems: list[str] = []
     with CorpusWriter(folder, _sources(jobs, settings), mode="overwrite" if overwrite else "append") as writer:
         left = [job for job in jobs if not set(job.ids()) <= writer.done]
@@ -316,6 +318,7 @@ def _all_done(jobs: Sequence[Job], folder: str, workers: int) -> Iterator[tuple[
     if workers <= 1:
         yield from (_write(job, folder) for job in jobs)
         return
+    others = set(active_children())
     with _SingleThreaded():
         pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
         try:
@@ -330,6 +333,11 @@ def _all_done(jobs: Sequence[Job], folder: str, workers: int) -> Iterator[tuple[
                     return
                 finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in finished)
+        except BaseException:
+            # Every file is written whole or not at all: no need to wait for what is under way.
+            for process in set(active_children()) - others:
+                process.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
