@@ -329,7 +329,13 @@ class Trainer:
 
     def _restore(self) -> None:
         latest = checkpoints(self.folder / "checkpoints")[-1]
-        self.accelerator.load_state(str(latest))
+        try:
+            self.accelerator.load_state(str(latest))
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise RecipeError(
+                f"{latest} does not fit this recipe: go on with {self.folder / 'recipe.yaml'} "
+                f"({str(error).splitlines()[0]})"
+            ) from error
 
     def _announce(self, log: RunLog, validator: Validator | None) -> None:
         data, accelerator = self.data, self.accelerator

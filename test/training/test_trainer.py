@@ -70,6 +70,12 @@ def test_no_folder_is_overwritten_and_nothing_is_resumed_from_nothing(toy_recipe
     train(toy_recipe(optim={"steps": 1}, run={"validation_windows": 1}), tmp_path / "run")
     with pytest.raises(RecipeError, match="already holds a run"):
         train(toy_recipe(), tmp_path / "run")
+    larger = {"options": {**toy_recipe().model.options, "content_dim": 24}}
+    for other in (toy_recipe(model=larger), toy_recipe(optim={"ema": 0.0})):
+        before = (tmp_path / "run/recipe.yaml").read_text()
+        with pytest.raises(RecipeError, match=r"does not fit this recipe: go on with .*recipe\.yaml"):
+            train(other, tmp_path / "run", resume=True)
+        assert (tmp_path / "run/recipe.yaml").read_text() == before
 
 
 def test_early_stop_keeps_the_best_model(toy_recipe, tmp_path):
