@@ -310,6 +310,8 @@ def _sqlite_rows(
     while step < 1 << 20:  # behind a damaged page there may be whole ones: try further and further on
         try:
             for row, topic_id, log_ns, data in database.execute(query, (last,)):
+                if row <= last:  # a damaged tree that leads back: go on behind it
+                    raise sqlite3.DatabaseError("rows out of order")
                 last, step = row, 1
                 topic = known.get(topic_id)
                 if topic and data is not None and (wanted is None or topic.name in wanted):

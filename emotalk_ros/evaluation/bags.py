@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -111,10 +112,22 @@ class Bag:
                 self.problems.append(f"{name}: metadata.yaml promises {promised} messages, {found} are there")
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """Messages of `topics` (all when None), file by file, by log time within a file."""
+        """Messages of `topics` (all when None), file by file, by log time within a file.
+
+        Fewer than the index of the bag counts, when all have been taken, are a problem too.
+        """
+        seen: Counter[str] = Counter()
         for file in self._files:
-            yield from file.messages(topics)
-            self.problems += [problem for problem in file.problems if problem not in self.problems]
+            for message in file.messages(topics):
+                seen[message.topic] += 1
+                yield message
+            self._note(*file.problems)
+        for topic in self.topics.values():
+            if (topics is None or topic.name in topics) and seen[topic.name] < topic.count:
+                self._note(f"{topic.name}: {topic.count} messages are counted, {seen[topic.name]} could be read")
+
+    def _note(self, *problems: str) -> None:
+        self.problems += [problem for problem in problems if problem not in self.problems]
 
     def of_type(self, *msgtypes: str) -> list[BagTopic]:
         """Topics of one of `msgtypes` that hold messages, fullest first."""

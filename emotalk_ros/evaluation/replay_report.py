@@ -78,12 +78,17 @@ def _facts(findings: Mapping[str, Any]) -> list[html.Fact]:
     expected = ours["expected_by_audio"]
     facts = [
         html.Fact(
-            "frames",
+            "replayed frames",
             f"{ours['frames']}",
             f"{expected} expected, {ours['missing']} missing, {ours['doubled']} doubled",
             "good" if lost == 0 and ours["frames"] == expected else "bad",
         )
     ]
+    if "recorded" in findings:
+        recorded = findings["recorded"]
+        text = f"{recorded['missing']} missing, {recorded['doubled']} doubled"
+        state = "good" if recorded["missing"] + recorded["doubled"] == 0 else "bad"
+        facts.append(html.Fact("recorded frames", str(recorded["frames"]), text, state))
     timed = findings.get("recorded", ours)
     latency = timed["latency"].get("p95_s")
     limit = timed.get("late_limit_s") or 0.25

@@ -210,3 +210,33 @@ def test_merged_bag_keeps_everything_on_one_clock(tmp_path: Path) -> None:
     with open_bag(tmp_path / "merged") as bag, pytest.raises(FileExistsError, match="exists"):
         write_merged(bag, [], tmp_path / "merged")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bag", "merged"]  # nothing half-written left behind
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_whatever_is_damaged_ends_in_words(tmp_path: Path, storage: str) -> None:
+    path = audio_bag(tmp_path / "bag", seconds=3.0, storage=storage)
+    file = next(p for p in path.iterdir() if p.name != "metadata.yaml")
+    whole = file.read_bytes()
+    rng = np.random.default_rng(4)
+    outcomes = {"read": 0, "refused": 0}
+    for trial in range(24):
+        data = bytearray(whole)
+        if trial % 3 == 0:
+            data = data[: rng.integers(0, len(data))]
+        elif trial % 3 == 1:
+            for place in rng.integers(0, len(data), 12):
+                data[place] = rng.integers(0, 256)
+        else:
+            start = int(rng.integers(0, len(data)))
+            data[start : start + 3000] = bytes(len(data[start : start + 3000]))
+        file.write_bytes(bytes(data))
+        try:
+            with open_bag(path) as bag:
+                count = sum(1 for _ in bag.messages())
+            assert count <= 150
+            assert count == 150 or bag.problems
+            outcomes["read"] += 1
+        except BagError as error:
+            assert file.name in str(error)
+            outcomes["refused"] += 1
+    assert outcomes["read"] > 0
