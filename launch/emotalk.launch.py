@@ -9,6 +9,7 @@ ros2 launch emotalk_ros emotalk.launch.py --show-args
 import os
 
 from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -26,8 +27,6 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
 from lifecycle_msgs.msg import Transition
-
-from launch import LaunchDescription
 
 ARGUMENTS = [
     DeclareLaunchArgument(
