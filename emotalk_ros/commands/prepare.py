@@ -171,9 +171,15 @@ def _run(
         console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     try:
-        with Progress(console=console, transient=True) as bar:
+        # No refreshing thread: the processes of --jobs are forked from this one.
+        with Progress(console=console, transient=True, auto_refresh=False) as bar:
             task = bar.add_task("reading", total=len(listed))
-            summary = prepare(listed, writer, lambda _: bar.advance(task), jobs)
+
+            def advance(_: str) -> None:
+                bar.advance(task)
+                bar.refresh()
+
+            summary = prepare(listed, writer, advance, jobs)
     except KeyboardInterrupt:
         writer.close()
         console.print(f"interrupted: go on with --append (clips so far are in {escape(str(out))})", highlight=False)

@@ -65,6 +65,7 @@ def test_etf_layout(tmp_path):
     by_id = {clip.id: clip for clip in corpus}
     happy = by_id["03-01-03-02-01-01-05"]
     assert (happy.actor, happy.person, happy.emotion, happy.level) == (4, 4, "happy", 1.0)
+    assert {record.source for record in corpus.records} == {"RAVDESS", "HDTF"}  # what the split file says
     np.testing.assert_allclose(happy.coefficients, values, atol=1e-3)
     assert len(happy.audio) == 16000  # trimmed to the 30 frames
     hdtf = [by_id[s] for s in ("RD_Radio1_000", "RD_Radio1_001", "WRA_Bob_000")]
