@@ -11,26 +11,26 @@ includes both ways over DDS. Exit status 1: a frame is missing, doubled or off t
 import argparse
 import json
 import os
-import random
 import sys
 import threading
 import time
 from pathlib import Path
 
-os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 101))
+from emotalk_ros.nodes.processes import Crew, NodeSpec, free_domain
+
+os.environ["ROS_DOMAIN_ID"] = str(free_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 import numpy as np
 import psutil
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 
 from emotalk_ros.audio import encode_pcm, load_audio
+from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients
 from emotalk_ros.nodes.messages import SECOND, audio_chunk, from_time
-from emotalk_ros.nodes.processes import Crew, NodeSpec
 
 CHUNK = 320  # 20 ms
 
@@ -46,7 +46,12 @@ class Bench:
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnostics, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
-        threading.Thread(target=self._spin, daemon=True).start()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        rclpy.try_shutdown()
+        self._thread.join(5.0)
 
     def _spin(self):
         try:
@@ -148,7 +153,7 @@ def main():
             time.sleep(2.4)  # idle_timeout and a moment, but less than rest_after
             figures = measure(list(bench.frames), start_ns, sent, usage, len(speech), dict(bench.status))
     finally:
-        rclpy.try_shutdown()
+        bench.close()
     print(json.dumps(figures, indent=2))
     if words.json:
         words.json.write_text(json.dumps(figures, indent=2) + "\n")

@@ -120,7 +120,7 @@ def _watch(crew: Crew) -> int:
             continue
         program, status = end
         if program == "audio_file_node" and status == 0:
-            time.sleep(2.0)
+            time.sleep(2.5)
             return 0
         typer.secho(f"{program} {_ending(status)}", err=True, fg="red")
         return status or 1

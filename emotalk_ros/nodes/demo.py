@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from rclpy.qos import QoSProfile
 
 from emotalk_ros.audio import AudioFile
 from emotalk_ros.msg import BlendshapeCoefficients
-from emotalk_ros.nodes.processes import Crew, NodeSpec
+from emotalk_ros.nodes.processes import Crew, NodeSpec, free_domain
 
 LOADING = 240.0
 """Seconds that loading the network may take on a busy machine."""
@@ -62,7 +61,7 @@ def run_nodes(files: DemoFiles, model: str, progress: Callable[[str, float], Non
         DemoError: a node failed; the message quotes its log.
     """
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"  # nobody else's robot shall move
-    domain = random.randint(1, 101)
+    domain = free_domain()
     with AudioFile(files.speech) as audio:
         expected = -(-audio.frames * 30 // audio.sample_rate)
     files.folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,8 @@ cleanup         frees the network
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -31,6 +32,22 @@ from emotalk_ros.nodes.parameters import Table, Values
 from emotalk_ros.nodes.runtime import Throttled, run_program
 from emotalk_ros.nodes.worker import Worker, WorkerSettings
 from emotalk_ros.streaming import Engine, FaceFrame
+
+Transition = Callable[["EmotalkNode", LifecycleState], TransitionCallbackReturn]
+
+
+def _told(transition: Transition) -> Transition:
+    """rclpy swallows exceptions of transitions: a failure must say its reason."""
+
+    @wraps(transition)
+    def wrapped(node: EmotalkNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            return node._failed(f"{type(error).__name__}: {error}")
+
+    return wrapped
+
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -91,6 +108,7 @@ class EmotalkNode(LifecycleNode):
                 f"ros2 lifecycle set {name} activate"
             )
 
+    @_told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network, advertise the outputs."""
         if not self._load():
@@ -102,6 +120,7 @@ class EmotalkNode(LifecycleNode):
         ]
         return super().on_configure(state)
 
+    @_told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the worker."""
         values = self._table.values

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 PARENT_VARIABLE = "EMOTALK_PARENT"
 """Process id of the command; a node ends when that is no longer its parent."""
@@ -135,6 +138,26 @@ def _wait(process: subprocess.Popen[bytes], deadline: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+def free_domain() -> int:
+    """A ROS domain that no other command or test of this package uses on this machine, kept until this process ends.
+
+    Raises OSError when the folder for temporary files can't be written.
+    """
+    for domain in random.SystemRandom().sample(range(1, 102), 101):
+        lock = open(Path(tempfile.gettempdir()) / f"emotalk_ros_domain_{domain}.lock", "a")  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        _held_domains.append(lock)
+        return domain
+    raise OSError("all ROS domains from 1 to 101 are in use by emotalk_ros on this machine")
+
+
+_held_domains: list[IO[str]] = []
 
 
 def interrupt_on_signals() -> None:

@@ -4,10 +4,11 @@ Tests share running nodes where they can: starting one costs seconds, most of th
 """
 
 import os
-import random
+
+from emotalk_ros.nodes.processes import free_domain
 
 # Before anything imports rclpy. Fields of messages are checked as they are set.
-os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randint(1, 101))
+os.environ["ROS_DOMAIN_ID"] = str(free_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")

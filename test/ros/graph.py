@@ -11,7 +11,6 @@ from contextlib import suppress
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionState
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Log, Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParametersAtomically
@@ -19,6 +18,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from emotalk_ros.audio import encode_pcm
+from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionState
 from emotalk_ros.nodes.messages import from_time, to_time
 from emotalk_ros.nodes.processes import NodeSpec
 
@@ -120,7 +120,7 @@ class Graph:
 
     def start_emotalk(self, model_path, parameters=None, **options):
         """A node that is active, with its topics matched."""
-        values = {"model.path": str(model_path), "stream.idle_timeout": 0.3, "output.blinks": False}
+        values = {"model.path": str(model_path), "output.blinks": False}
         running = self.start("emotalk_node", {**values, **(parameters or {})}, **options)
         self.wait_active(running)
         return running
@@ -245,7 +245,8 @@ def parameter_value(value):
 
 def check_grid(frames, origin_ns, count, fps=30):
     """Each frame of the grid n / fps once and in order, with sound values."""
-    assert [frame.sequence for frame in frames] == list(range(count))
+    found = [frame.sequence for frame in frames]
+    assert found == list(range(count)), f"{len(found)} frames instead of {count}: {found}"
     stamps = np.array([from_time(frame.header.stamp) for frame in frames])
     grid = origin_ns + np.round(np.arange(count) * NS / fps).astype(np.int64)
     assert np.abs(stamps - grid).max() <= 1

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from conftest import frames_of
 from diagnostic_msgs.msg import DiagnosticStatus
-from emotalk_ros.msg import EmotionState
 from graph import NS, check_grid, chunk_message, raw_chunk, wait_until
 
 from emotalk_ros.face.names import INDEX
+from emotalk_ros.msg import EmotionState
 from emotalk_ros.nodes.messages import from_time
 
 
