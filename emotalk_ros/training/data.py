@@ -182,13 +182,16 @@ class WindowMaker:
         for clip in self.members:
             self._alike[self._state(int(clip))].append(int(clip))
 
-    def make(self, clip: int, rng: np.random.Generator, augment: bool = True) -> list[Window]:
+    def make(
+        self, clip: int, rng: np.random.Generator, augment: bool = True, always_pair: bool = False
+    ) -> list[Window]:
         """One window that starts from `clip`, or the two windows of a pseudo pair (whose `cross` are then set).
 
-        The second window's `cross` is None where the pair is one-sided.
+        The second window's `cross` is None where the pair is one-sided. `always_pair` draws a pair wherever there is
+        one, else the recipe's probability decides.
         """
         pair = None
-        if rng.random() < self.recipe.pairs.probability:
+        if rng.random() < self.recipe.pairs.probability or always_pair:
             pair = self._pair(clip, rng)
         if pair is None:
             windows = [self._render(self._plan(clip, None, rng), rng)]

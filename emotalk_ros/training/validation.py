@@ -71,7 +71,11 @@ class Validator:
         if kind == "self":
             groups = [[self.maker.cut(clip, start)] for clip, start in items]
         else:
-            groups = [self.maker.make(clip, np.random.default_rng([7, k]), augment=False) for clip, k in items]
+            seeds = [np.random.default_rng([7, k]) for _, k in items]
+            groups = [
+                self.maker.make(clip, rng, augment=False, always_pair=True)
+                for (clip, _), rng in zip(items, seeds, strict=True)
+            ]
         batch = collate(groups)
         with accelerator.autocast():
             _, terms, output = objective(

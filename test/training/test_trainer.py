@@ -33,6 +33,11 @@ def test_a_run_leaves_a_model_with_card_split_log_and_prototypes(toy_recipe, tmp
     assert {"loss", "lip_gap_r", "cross", "emotion_recall"} <= set(result.validation)
 
 
+def test_every_kind_of_loss_is_validated_however_seldom_pairs_are_drawn(toy_recipe, tmp_path):
+    result = train(toy_recipe(optim={"steps": 1}, pairs={"probability": 0.0}), tmp_path / "run")
+    assert {"self", "cross", "velocity", "classification", "lip_gap"} <= set(result.validation)
+
+
 def test_it_learns(toy_recipe, tmp_path):
     optim = {"steps": 60, "batch_size": 8, "warmup": 5, "lr": 0.01, "ema": 0.9}
     run = {"log_every": 1, "validate_every": 60, "checkpoint_every": 1000}
