@@ -20,6 +20,7 @@ def generate_launch_description():
         PythonLaunchDescriptionSource(os.path.join(share, "launch", "emotalk.launch.py")),
         launch_arguments={
             "source": "file",
+            "subscribers": "2",  # the emotalk node and the recorder
             "file": LaunchConfiguration("speech"),
             "model": LaunchConfiguration("model"),
             "namespace": LaunchConfiguration("namespace"),

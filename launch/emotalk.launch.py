@@ -34,6 +34,9 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument("file", default_value="", description="audio file to play, with source:=file"),
     DeclareLaunchArgument("loop", default_value="false", description="play the file again and again"),
+    DeclareLaunchArgument(
+        "subscribers", default_value="1", description="how many must listen before the file is played (a recorder, too)"
+    ),
     DeclareLaunchArgument("microphone", default_value="", description="input device: name, part of it, or index"),
     DeclareLaunchArgument("audio_topic", default_value="audio", description="topic of the audio"),
     DeclareLaunchArgument(
@@ -106,6 +109,7 @@ def _source(context) -> list[Node]:
         overrides = {
             "file": _text(os.path.abspath(path)),
             "loop": ParameterValue(LaunchConfiguration("loop"), value_type=bool),
+            "subscribers": ParameterValue(LaunchConfiguration("subscribers"), value_type=int),
             "subscriber_timeout": 120.0,
         }
     return [

@@ -19,7 +19,7 @@ INK, QUIET, GRID = "#22262e", "#7a828f", "#e4e7ec"
 COEFFICIENTS = (
     ("jawOpen", ("jawOpen",), "#d1495b"),
     ("mouthClose", ("mouthClose",), "#2e4057"),
-    ("mouthFunnel + pucker", ("mouthFunnel", "mouthPucker"), "#8d6a9f"),
+    ("funnel + pucker", ("mouthFunnel", "mouthPucker"), "#8d6a9f"),
     ("mouthSmile", ("mouthSmileLeft", "mouthSmileRight"), "#edae49"),
     ("browDown", ("browDownLeft", "browDownRight"), "#00798c"),
     ("browInnerUp", ("browInnerUp",), "#5fad56"),

@@ -75,6 +75,7 @@ class EmotalkNode(LifecycleNode):
         self._failure = ""
         self._active_since = time.monotonic()
         self._warn = Throttled(self.get_logger().warning)
+        self._remind = Throttled(self.get_logger().warning, period=60.0)
         self._table = Table(
             self,
             table.PARAMETERS,
@@ -353,7 +354,7 @@ class EmotalkNode(LifecycleNode):
             reason = silence_reason(self, self.resolve_topic_name("audio"), self._table["audio.type"])
             report.warn(f"no audio for {quiet:.0f} s: {reason}")
             if figures.last_arrival is None:
-                self._warn("quiet", f"no audio for {quiet:.0f} s: {reason}")
+                self._remind("quiet", f"no audio yet: {reason}")
         for name, count in figures.news().items():
             if count:
                 report.warn(f"{count} {name} in the last second")

@@ -143,14 +143,13 @@ def _wait(process: subprocess.Popen[bytes], deadline: float) -> bool:
 def free_domain() -> int:
     """A ROS domain that no other command or test of this package uses on this machine, kept until this process ends.
 
-    Raises OSError when the folder for temporary files can't be written.
+    Raises OSError when there is none.
     """
     for domain in random.SystemRandom().sample(range(1, 102), 101):
-        lock = open(Path(tempfile.gettempdir()) / f"emotalk_ros_domain_{domain}.lock", "a")  # noqa: SIM115
         try:
+            lock = open(Path(tempfile.gettempdir()) / f"emotalk_ros_domain_{domain}.lock", "a")  # noqa: SIM115
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
+        except OSError:  # held, or another user's
             continue
         _held_domains.append(lock)
         return domain
