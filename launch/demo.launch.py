@@ -34,6 +34,7 @@ def generate_launch_description():
         parameters=[
             {
                 "output": ParameterValue(LaunchConfiguration("bag"), value_type=str),
+                "source_last": True,
                 "overwrite": ParameterValue(LaunchConfiguration("overwrite"), value_type=bool),
             }
         ],

@@ -101,7 +101,11 @@ def _specs(
 ) -> list[NodeSpec]:
     specs = [NodeSpec("emotalk_node", {"autostart": True, "exit_on_failure": True, **emotalk}, essential=True)]
     if record:
-        specs.append(NodeSpec("recorder_node", {"output": record.resolve()}, essential=True))
+        specs.append(
+            NodeSpec(
+                "recorder_node", {"output": record.resolve(), "source_last": source is Source.file}, essential=True
+            )
+        )
     if source is Source.mic:
         specs.append(NodeSpec("microphone_node", {"device": microphone} if microphone else {}, essential=True))
     elif source is Source.file:

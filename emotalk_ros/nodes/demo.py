@@ -83,7 +83,7 @@ def _specs(files: DemoFiles, model: str) -> list[NodeSpec]:
     network: dict[str, object] = {"model.path": model} if model else {}
     play = {"file": files.speech.resolve(), "subscribers": 2, "subscriber_timeout": LOADING}
     return [
-        NodeSpec("recorder_node", {"output": files.bag, "overwrite": True}, essential=True),
+        NodeSpec("recorder_node", {"output": files.bag, "overwrite": True, "source_last": True}, essential=True),
         NodeSpec("emotalk_node", {"autostart": True, "exit_on_failure": True, **network}, essential=True),
         NodeSpec("audio_file_node", play),
     ]

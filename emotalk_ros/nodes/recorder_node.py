@@ -14,6 +14,7 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from emotalk_ros.nodes.bag_writer import BagWriter
@@ -27,6 +28,13 @@ PARAMETERS = (
         "topics",
         ["audio", "blendshapes", "emotion"],
         "topics to record, relative to the namespace or absolute",
+        live=False,
+    ),
+    Row(
+        "source_last",
+        False,
+        "take up the first topic only when all others are connected, so that a source that waits for its listeners "
+        "plays when nothing of the answer can be lost",
         live=False,
     ),
     Row("storage", "mcap", "file format of the bag", choices=("mcap", "sqlite3"), live=False),
@@ -54,6 +62,8 @@ class RecorderNode(Node):
         except OSError as error:
             raise NodeError(str(error)) from error
         self._waiting = [self.resolve_topic_name(topic) for topic in self._table["topics"]]
+        self._source = self._waiting[0] if self._waiting else ""
+        self._found: list[Subscription] = []
         self._warn = Throttled(self.get_logger().warning, period=10.0)
         self._search = self.create_timer(0.05, self._subscribe_known)
         self._diagnostics = DiagnosticPublisher(self, self._report, str(self._bag.output))
@@ -61,6 +71,8 @@ class RecorderNode(Node):
 
     def _subscribe_known(self) -> None:
         for topic in list(self._waiting):
+            if self._table["source_last"] and topic == self._source and not self._others_connected():
+                continue
             publishers = self.get_publishers_info_by_topic(topic)
             if not publishers:
                 continue
@@ -80,7 +92,11 @@ class RecorderNode(Node):
         package, _, name = type_name.split("/")
         kind = getattr(import_module(f"{package}.msg"), name)
         self._bag.add_topic(topic, type_name, [info.qos_profile for info in publishers])
-        self.create_subscription(kind, topic, self._writer(topic), _matching(publishers), raw=True)
+        found = self.create_subscription(kind, topic, self._writer(topic), _matching(publishers), raw=True)
+        self._found.append(found)
+
+    def _others_connected(self) -> bool:
+        return self._waiting == [self._source] and all(found.get_publisher_count() for found in self._found)
 
     def _writer(self, topic: str) -> Callable[[Any], None]:
         def write(data: bytes) -> None:
