@@ -120,8 +120,8 @@ _SUMMARY_SCALE = np.array([6.0, 1.6, 5.5, 3.5])
 def pitch_summary(samples: NDArray[np.floating], sample_rate: int = 16000) -> NDArray[np.float32] | None:
     """The pitch of a clip in four numbers of about zero mean and unit size (see PROSODY_NAMES); None without a voice.
 
-    Semitones (slope: per second), shifted and scaled by constants. A target for a training-only head on an emotion
-    encoder: a network that must tell the pitch learns to look at it, which emotion classes alone teach it too slowly.
+    Semitones (slope: per second), shifted and scaled by constants. Meant as a target for a training-only head on an
+    emotion encoder, so that it looks at the pitch. Whether that helps is not settled: see `docs/corpus.md`.
     """
     f0, _ = track_f0(samples, sample_rate)
     voiced = np.flatnonzero(f0 > 0)
