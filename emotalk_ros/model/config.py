@@ -243,6 +243,10 @@ class EmoTalkConfig(SpeechConfig):
     Args:
         emotion_config: `Wav2Vec2Config` (or its dict) of the emotion encoder; None: the paper's.
         emotion_frontend: front end of the emotion encoder; None: as `frontend`.
+        emotion_mel_window: samples of its log-mel windows, longer ones resolve the harmonics of low voices; None: as
+            `mel_window`.
+        emotion_mel_bands: its mel bands: few keep it to loudness and tilt, away from who speaks; None: as `mel_bands`.
+        emotion_pitch_bands: bands of periodicity (65 to 520 Hz, log-spaced) that its "mel" front end adds; 0: none.
         content_dim, emotion_condition_dim, level_dim, person_dim: widths of the four parts of the decoder's input
             (512, 256, 32, 32 in the paper); their sum is the decoder's width and that of the emotion embedding.
         num_levels: intensity levels, always 2.
@@ -266,6 +270,9 @@ class EmoTalkConfig(SpeechConfig):
         self,
         emotion_config: Wav2Vec2Config | dict[str, Any] | None = None,
         emotion_frontend: str | None = None,
+        emotion_mel_window: int | None = None,
+        emotion_mel_bands: int | None = None,
+        emotion_pitch_bands: int = 0,
         content_dim: int = 512,
         emotion_condition_dim: int = 256,
         level_dim: int = 32,
@@ -285,6 +292,9 @@ class EmoTalkConfig(SpeechConfig):
     ) -> None:
         self.emotion_config = encoder_config(emotion_config)
         self.emotion_frontend = emotion_frontend or kwargs.get("frontend", "wave")
+        self.emotion_mel_window = emotion_mel_window
+        self.emotion_mel_bands = emotion_mel_bands
+        self.emotion_pitch_bands = emotion_pitch_bands
         self.content_dim = content_dim
         self.emotion_condition_dim = emotion_condition_dim
         self.level_dim = level_dim
@@ -321,6 +331,10 @@ class EmoTalkConfig(SpeechConfig):
     def decoder_ff_dim(self) -> int:
         """Width of the decoder's feed-forward part."""
         return self.decoder_ff or self.decoder_dim
+
+    def _extent(self, frontend: str, config: Wav2Vec2Config) -> int:
+        longer = self.emotion_mel_window if frontend == "mel" and config is self.emotion_config else None
+        return longer // 2 + 1 if longer else super()._extent(frontend, config)
 
     @property
     def emotion_encoder_config(self) -> Wav2Vec2Config:

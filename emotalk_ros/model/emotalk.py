@@ -53,7 +53,14 @@ class EmoTalk(SpeechNetwork):
         width = config.decoder_dim
         self.content_encoder = build_encoder(config, config.content_config, config.frontend)
         if config.disentangle:
-            self.emotion_encoder = build_encoder(config, config.emotion_config, config.emotion_frontend)
+            self.emotion_encoder = build_encoder(
+                config,
+                config.emotion_config,
+                config.emotion_frontend,
+                config.emotion_mel_window,
+                config.emotion_mel_bands,
+                config.emotion_pitch_bands,
+            )
         emotion_hidden = config.emotion_encoder_config.hidden_size
         self.emotion_classifier = EmotionClassifier(emotion_hidden, len(config.emotion_labels))
         self.content_head = nn.Linear(config.content_config.hidden_size, config.content_dim)

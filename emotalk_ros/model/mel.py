@@ -27,6 +27,15 @@ def mel_filters(bands: int, fft: int) -> Tensor:
     return torch.minimum(rising, falling).clamp(min=0).float()
 
 
+def pitch_cosines(pitches: int, fft: int) -> Tensor:
+    """(bins below 2 kHz, pitches) cosines that turn a spectrum into its autocorrelation at the periods of log-spaced
+    pitches from 65 to 520 Hz.
+    """
+    bins = torch.arange(fft // 8, dtype=torch.float64)[:, None] * (SAMPLE_RATE / fft)
+    frequency = 65.0 * 2.0 ** torch.linspace(0, 3, pitches, dtype=torch.float64)
+    return torch.cos(2 * math.pi * bins / frequency).float()
+
+
 class LogMel(nn.Module):
     """Log-mel spectra at `rate` per second, centred on the instants i / rate (rounded to samples).
 
@@ -36,14 +45,23 @@ class LogMel(nn.Module):
 
     window: Tensor
     filters: Tensor
+    cosines: Tensor
 
-    def __init__(self, bands: int, window: int, fft: int, floor: float, mean: float, std: float, rate: int) -> None:
+    def __init__(
+        self, bands: int, window: int, fft: int, floor: float, mean: float, std: float, rate: int, pitch: int = 0
+    ) -> None:
         super().__init__()
-        self.bands, self.length, self.fft = bands, window, fft
+        self.bands, self.length, self.fft, self.pitch = bands, window, fft, pitch
         self.floor, self.mean, self.std, self.rate = floor, mean, std, rate
         self.register_buffer("window", torch.empty(window), persistent=False)
         self.register_buffer("filters", torch.empty(fft // 2 + 1, bands), persistent=False)
+        self.register_buffer("cosines", torch.empty(0), persistent=False)
         self.reset_constants()
+
+    @property
+    def channels(self) -> int:
+        """Values per spectrum: mel bands, then pitch bands."""
+        return self.bands + self.pitch
 
     def reset_constants(self) -> None:
         """Compute window and filters anew (they are not part of a checkpoint)."""
@@ -54,6 +72,8 @@ class LogMel(nn.Module):
         # Unit energy: the power of full-scale white noise is 1 per bin, whatever the window.
         self.window = (window / window.square().sum().sqrt()).float().to(device)
         self.filters = mel_filters(self.bands, self.fft).to(device)
+        if self.pitch:
+            self.cosines = pitch_cosines(self.pitch, self.fft).to(device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LogMel:
         super()._apply(fn, recurse)
@@ -69,7 +89,7 @@ class LogMel(nn.Module):
             count: how many.
 
         Returns:
-            (B, count, bands) float32, normalised by the constants.
+            (B, count, channels) float32, normalised by the constants.
         """
         index = torch.arange(first, first + count, device=values.device)
         starts = torch.div(2 * index * SAMPLE_RATE + self.rate, 2 * self.rate, rounding_mode="floor")
@@ -80,7 +100,16 @@ class LogMel(nn.Module):
         with torch.autocast(values.device.type, enabled=False):
             spectrum = torch.fft.rfft(padded[:, where] * self.window, n=self.fft)
             power = spectrum.real.square() + spectrum.imag.square()
-            return (torch.log(power @ self.filters + self.floor) - self.mean) / self.std
+            mel = (torch.log(power @ self.filters + self.floor) - self.mean) / self.std
+            return torch.cat([mel, self._pitchgram(power)], dim=-1) if self.pitch else mel
+
+    def _pitchgram(self, power: Tensor) -> Tensor:
+        """How periodic each spectrum is at each of the pitches, about 0..2 (B, count, pitch): its autocorrelation at
+        log-spaced lags, of the compressed spectrum below 2 kHz (Tolonen and Karjalainen 2000), so that formants,
+        loudness and the microphone matter little.
+        """
+        compressed = (power[..., : self.cosines.shape[0]] + self.floor).pow(1 / 3)
+        return 4.0 * (compressed @ self.cosines) / compressed.sum(-1, keepdim=True)
 
 
 class MelFrontEnd(nn.Module):
@@ -97,7 +126,7 @@ class MelFrontEnd(nn.Module):
         self.kernels, self.strides = list(config.conv_kernel), list(config.conv_stride)
         self.step = math.prod(self.strides)
         self.field = conv_extent(self.kernels, self.strides)
-        widths = [log_mel.bands, *config.conv_dim]
+        widths = [log_mel.channels, *config.conv_dim]
         self.convolutions = nn.ModuleList(
             nn.Conv1d(widths[i], widths[i + 1], kernel, stride, bias=config.conv_bias)
             for i, (kernel, stride) in enumerate(zip(self.kernels, self.strides, strict=True))

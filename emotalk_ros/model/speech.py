@@ -126,20 +126,34 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
         return person.to(self.dtype)
 
 
-def build_encoder(config: SpeechConfig, sizes: Wav2Vec2Config, frontend: str) -> SpeechEncoder:
-    """The encoder of `sizes` with its front end, causal if the configuration says so."""
-    log_mel = build_log_mel(config, config.fps * total_stride(sizes)) if frontend == "mel" else None
+def build_encoder(
+    config: SpeechConfig,
+    sizes: Wav2Vec2Config,
+    frontend: str,
+    window: int | None = None,
+    bands: int | None = None,
+    pitch: int = 0,
+) -> SpeechEncoder:
+    """The encoder of `sizes` with its front end, causal if the configuration says so; see `build_log_mel`."""
+    rate = config.fps * total_stride(sizes)
+    log_mel = build_log_mel(config, rate, window, bands, pitch) if frontend == "mel" else None
     return SpeechEncoder(sizes, log_mel, causal=config.attention == "causal")
 
 
-def build_log_mel(config: SpeechConfig, rate: int) -> LogMel:
-    """Log-mel spectra, `rate` per second, with the configuration's constants."""
+def build_log_mel(
+    config: SpeechConfig, rate: int, window: int | None = None, bands: int | None = None, pitch: int = 0
+) -> LogMel:
+    """Log-mel spectra, `rate` per second, with the configuration's constants; `window` samples and `bands` instead of
+    its own, and `pitch` bands of periodicity besides.
+    """
+    length = window or config.mel_window
     return LogMel(
-        config.mel_bands,
-        config.mel_window,
-        config.mel_fft,
+        bands or config.mel_bands,
+        length,
+        max(config.mel_fft, 1 << (length - 1).bit_length()),
         config.mel_floor,
         config.mel_mean,
         config.mel_std,
         rate,
+        pitch,
     )
