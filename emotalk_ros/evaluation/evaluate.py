@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import active_children, get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
@@ -225,6 +225,7 @@ def _measured(job: Job, todo: list[int], jobs: int) -> Iterator[tuple[int, dict[
             _prepare(job)
         yield from ((k, *_attempt(k)) for k in todo)
         return
+    others = set(active_children())
     with ProcessPoolExecutor(jobs, _context(), _prepare_worker, (job,)) as pool:
         waiting: dict[Future[Any], int] = {pool.submit(_attempt, k): k for k in todo}
         try:
@@ -234,6 +235,8 @@ def _measured(job: Job, todo: list[int], jobs: int) -> Iterator[tuple[int, dict[
                     yield (waiting.pop(future), *future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(active_children()) - others:
+                worker.terminate()  # workers write no files, so nothing is left half-done
             raise
 
 

@@ -33,12 +33,14 @@ REFERENCE_ROWS = (STILL, ENERGY, MEASURED)
 def evaluation_page(name: str, result: Evaluation, example: str = "") -> str:
     """The document; `example` is a ready section with a face and curves of one clip."""
     found = result.findings
+    emotions_only = not any("lip_gap_correlation" in row["figures"] for row in found["rows"])
     sections = [
         html.problems(result.failed),
+        _recognition(found) if emotions_only else "",
         _main_table(found),
         _bars(found),
         example,
-        _recognition(found),
+        "" if emotions_only else _recognition(found),
         _groups(found, "emotion", "By emotion"),
         _errors(result),
         _groups(found, "actor", "By actor"),
