@@ -250,7 +250,7 @@ def _table(
 
 
 def _show_table(found: dict[str, Any], shown: tuple[tuple[str, str], ...], console: Any) -> None:
-    shown = tuple(column for column in shown if column[0] != "fdd_mm")
+    shown = tuple(column for column in shown if column[0] not in ("fdd_mm", "closure_rate_tight"))
     heads = [*(label for _, label in shown), "paper LVE", "paper EVE"]
     table = screen_table("measured, and the paper's figures (RAVDESS)", 1, heads)
     for row in [*found["rows"], *found["references"]]:

@@ -22,7 +22,7 @@ SHOWN = (
     ("lve_mm", "LVE mm"),
     ("eve_mm", "EVE mm"),
     ("lip_gap_correlation", "lip gap r"),
-    ("closure_rate", "b p m closed"),
+    ("closure_rate_tight", "b p m closed"),
     ("fdd_mm", "FDD mm"),
 )
 
