@@ -60,9 +60,9 @@ def graph():
 
 @pytest.fixture(scope="session")
 def speech():
-    """2.5 s of something like speech at 16 kHz, not a whole number of frames."""
+    """1.26 s of something like speech at 16 kHz, not a whole number of frames."""
     random_numbers = np.random.default_rng(8)
-    time = np.arange(40123) / 16000
+    time = np.arange(20123) / 16000
     loud = 0.25 * (np.sin(2 * np.pi * 2.0 * time) > -0.4)
     tone = np.sin(2 * np.pi * 150 * time) + 0.5 * np.sin(2 * np.pi * 600 * time)
     return (loud * tone + 0.002 * random_numbers.standard_normal(len(time))).astype(np.float32)

@@ -210,7 +210,7 @@ class Graph:
             time.sleep(max(0.0, begun + (at + len(piece)) / rate / pace - time.monotonic()))
         return stamp_ns
 
-    def wait_frames(self, count, timeout=30.0, more=0.4):
+    def wait_frames(self, count, timeout=30.0, more=0.25):
         """The frames heard since `clear`, once there are `count`, and `more` seconds later, so that extra ones show."""
         wait_until(lambda: len(self.faces) >= count, timeout, f"{count} frames (there are {len(self.faces)})")
         time.sleep(more)

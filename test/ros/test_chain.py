@@ -39,11 +39,11 @@ def _read(bag):
 def test_the_demo_ends_with_bag_picture_and_summary(speech_file, model_path, tmp_path):
     run = _emotalk("demo", "--speech", speech_file, "--model", model_path, "-o", tmp_path / "demo")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "76 of 76" in run.stdout and "every frame there, once, in order" in run.stdout
+    assert "38 of 38" in run.stdout and "every frame there, once, in order" in run.stdout
     found, definitions = _read(tmp_path / "demo" / "face_bag")
     assert set(found) == {"/audio", "/blendshapes", "/emotion"}
     assert "JAW_OPEN=24" in definitions["/blendshapes"].replace(" ", "")
-    check_grid(found["/blendshapes"], from_time(found["/audio"][0].header.stamp), 76)
+    check_grid(found["/blendshapes"], from_time(found["/audio"][0].header.stamp), 38)
     assert (tmp_path / "demo" / "face_bag" / "face_bag.mcap").exists()
     assert (tmp_path / "demo" / "face.png").read_bytes().startswith(b"\x89PNG")
     assert not list(tmp_path.glob("demo/.*"))
@@ -59,7 +59,9 @@ def test_run_plays_a_file_and_records_it(speech_file, model_path, tmp_path):
     run = _emotalk("run", "--file", speech_file, "--model", model_path, "--record", bag, "--namespace", "bob")
     assert run.returncode == 0, run.stderr
     found, _ = _read(bag)
-    check_grid(found["/bob/blendshapes"], from_time(found["/bob/audio"][0].header.stamp), 76)
+    faces = found["/bob/blendshapes"]
+    check_grid(faces[:38], from_time(found["/bob/audio"][0].header.stamp), 38)
+    assert len(faces) <= 38 + 9  # the sound breaks off: the mouth may be closed before the nodes end
     assert found["/bob/emotion"]
 
 
@@ -120,9 +122,9 @@ def test_a_publisher_killed_in_mid_stream_can_come_back(graph, node, speech_file
     graph.clear()
     again = graph.start("audio_file_node", {"file": speech_file})
     assert again.process.wait(60) == 0, again.log
-    wait_until(lambda: graph.faces and graph.faces[-1].sequence >= 75, 20.0, "the last frame")
+    wait_until(lambda: graph.faces and graph.faces[-1].sequence >= 37, 20.0, "the last frame")
     fresh = _from_the_beginning(graph.faces)
-    check_grid(fresh, from_time(fresh[0].header.stamp), 76)
+    check_grid(fresh, from_time(fresh[0].header.stamp), 38)
     assert node.alive
 
 
