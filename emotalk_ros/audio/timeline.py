@@ -248,11 +248,12 @@ class _Rivals:
     def may_take_over(self, end_ns: int, begin_ns: int, seconds: float) -> bool:
         """Whether a chunk far from the line's end may begin another; if so, the line is left."""
         settings = self._settings
-        if self._left_ns is not None and self._since_left < settings.contest and not self._contested:
-            if abs(begin_ns - self._left_ns) < 0.25 * NS:  # the line just left goes on: a stranger came between
-                self._contested = settings.contest
-                self.leave(end_ns)
-                return True
+        lately = self._left_ns is not None and self._since_left < settings.contest and not self._contested
+        if lately and abs(begin_ns - (self._left_ns or 0)) < 0.25 * NS:
+            # The line just left goes on: a stranger came between.
+            self._contested = settings.contest
+            self.leave(end_ns)
+            return True
         if self._contested:
             self._contested = settings.contest
             if not self.grown(begin_ns, seconds):

@@ -39,8 +39,9 @@ def draw(recording: Recording, path: Path, title: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    style = {"font.family": "DejaVu Sans", "font.size": 10, "text.color": INK, "axes.edgecolor": GRID}
-    with plt.rc_context({**style, "axes.labelcolor": INK, "xtick.color": QUIET, "ytick.color": QUIET}):
+    style: dict[Any, Any] = {"font.family": "DejaVu Sans", "font.size": 10, "text.color": INK, "axes.edgecolor": GRID}
+    style |= {"axes.labelcolor": INK, "xtick.color": QUIET, "ytick.color": QUIET}
+    with plt.rc_context(style):
         figure, (wave, face, emotion) = plt.subplots(
             3, 1, figsize=(12.5, 8.6), sharex=True, height_ratios=(1.0, 3.6, 1.7), layout="constrained"
         )
