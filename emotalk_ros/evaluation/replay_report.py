@@ -303,9 +303,7 @@ def _origin(findings: Mapping[str, Any]) -> str:
         ["topic", "type", "messages"], [[n, t["type"], t["messages"]] for n, t in sorted(topics.items())]
     )
     intake = [[k.replace("_", " "), v] for k, v in findings["audio"]["intake"].items() if v]
-    settings = [
-        [k, html.number(v) if not isinstance(v, (dict, list)) else str(v)] for k, v in findings["settings"].items()
-    ]
+    settings = _rows(findings["settings"])
     model = [[k, str(v)] for k, v in findings["model"].items()]
     warnings = "".join(f"<li>{html.escape(w)}</li>" for w in findings["audio"]["warnings"])
     return html.section(
@@ -322,3 +320,18 @@ def _origin(findings: Mapping[str, Any]) -> str:
         html.table(["", ""], settings),
         "</div></div>",
     )
+
+
+def _rows(settings: Mapping[str, Any], prefix: str = "") -> list[list[str]]:
+    """Name and value of each setting; those of a group under `group.name`."""
+    rows = []
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            rows += _rows(value, f"{prefix}{name}.")
+        elif isinstance(value, (list, tuple)):
+            rows.append([prefix + name, " to ".join(str(v) for v in value)])
+        elif isinstance(value, (str, bool)) or not value:
+            rows.append([prefix + name, str(value) if value != {} else "none"])
+        else:
+            rows.append([prefix + name, html.number(value)])
+    return rows
