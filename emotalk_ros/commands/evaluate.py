@@ -60,6 +60,15 @@ def evaluate(
             help="Rebuild the paper's table: train every row of this file (config/training/paper_table.yaml)."
         ),
     ] = None,
+    cross_drive: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Measure disentangling instead: so many pairs, words of one clip, emotion of another."
+        ),
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="With --cross-drive: only the actors this file (splits.yaml) holds out.")
+    ] = None,
 ) -> None:
     """Evaluate models: LVE, EVE, lips, emotions, with confidence intervals, per emotion and per actor.
 
@@ -84,6 +93,8 @@ def evaluate(
             raise ValueError(f"--mode {mode!r}: expected offline, streamed or both")
         if table is not None:
             failed = _table(table, paths, output, errors, jobs=jobs, limit=limit, face=face, html=html)
+        elif cross_drive is not None:
+            failed = _cross_drive(paths, cross_drive, split, output, errors, face=face, seed=seed)
         else:
             from emotalk_ros.evaluation.evaluate import Settings
             from emotalk_ros.model import default_model_path
@@ -259,3 +270,45 @@ def _show_table(found: dict[str, Any], shown: tuple[tuple[str, str], ...], conso
         cells += [f"{published[k]:.3f}" if published else "–" for k in ("lve_mm", "eve_mm")]
         table.add_row(row["name"], *cells)
     console.print(table)
+
+
+def _cross_drive(
+    paths: list[Path], count: int, split: Path | None, output: Path, errors: Any, *, face: Path | None, seed: int
+) -> bool:
+    """Content of one clip, emotion of another; prints and writes OUTPUT/disentangling.json."""
+    from rich.console import Console
+
+    from emotalk_ros.corpus.store import Corpus
+    from emotalk_ros.evaluation import disentangling
+    from emotalk_ros.evaluation.report import to_json, write_text
+    from emotalk_ros.evaluation.subject import Subject
+    from emotalk_ros.model import default_model_path
+    from emotalk_ros.training.splits import read_split
+
+    *models, folder = paths
+    corpus = Corpus.open(folder)
+    if split is not None:
+        sides = read_split(split)
+        corpus = corpus.select(lambda record: sides.side(record) in ("validation", "test"))
+    pairs = disentangling.draw_pairs(corpus.records, count, seed)
+    basis = chosen_face(face)
+    found: dict[str, Any] = {}
+    for path in models or [default_model_path()]:
+        subject = Subject(path)
+        with clip_progress(errors, subject.name) as progress:
+            found[subject.name] = disentangling.measure(
+                subject.load(), corpus, pairs, basis, lambda done, total: progress(done, total, 0), seed
+            )
+    table = screen_table(
+        f"{len(pairs)} pairs: words of one clip, emotion of another",
+        1,
+        ["LVE own", "LVE crossed", "ratio", "follows, of two", "of all", "labels, of all"],
+    )
+    for name, row in found.items():
+        keys = ("lve_own_mm", "lve_cross_mm", "follows", "follows_of_all", "labels_follow_of_all")
+        own, cross, two, every, labels = (_cell(row[key], 3) for key in keys)
+        table.add_row(name, own, cross, f"{row['lve_ratio']:.3f}", two, every, labels)
+    Console().print(table)
+    write_text(output / "disentangling.json", to_json(found))
+    Console().print(f"wrote {output / 'disentangling.json'}", highlight=False, soft_wrap=True)
+    return False
