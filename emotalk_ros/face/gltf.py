@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from .assembly import assemble
 from .basis import BasisError, FaceBasis
 from .landmarks import home_name
 
@@ -38,8 +39,6 @@ def read_gltf(path: Path) -> FaceBasis:
     meshes without targets come along where their middle lies within the face (eyes, hair). Colours are those of the
     vertices, the textures or the materials. Raises BasisError.
     """
-    from .readers import assemble
-
     document = _Document(path)
     parts = document.parts()
     faces = [part for part in parts if any(home_name(name) for name in part.shapes)]
@@ -54,7 +53,7 @@ def read_gltf(path: Path) -> FaceBasis:
     near = [
         part for part, c in zip(parts, centres, strict=True) if (c > low - margin).all() and (c < high + margin).all()
     ]
-    return _join(path.stem, [part for part in parts if part in faces or part in near], assemble)
+    return _join(path.stem, [part for part in parts if part in faces or part in near])
 
 
 class _Part:
@@ -64,7 +63,7 @@ class _Part:
         self.points, self.shapes, self.triangles, self.colours = points, shapes, triangles, colours
 
 
-def _join(name: str, parts: list[_Part], assemble: Any) -> FaceBasis:
+def _join(name: str, parts: list[_Part]) -> FaceBasis:
     starts = np.cumsum([0] + [len(part.points) for part in parts])
     shapes: dict[str, NDArray] = {}
     for part, start in zip(parts, starts, strict=False):

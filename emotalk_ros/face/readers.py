@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .basis import BasisError, FaceBasis, ids_from_landmarks68
+from .assembly import assemble
+from .basis import BasisError, FaceBasis
 from .default_face import default_face
-from .landmarks import combine, find_ids, home_name, millimetres
+from .gltf import read_gltf
+from .landmarks import home_name
 from .names import ARKIT_NAMES
 
 logger = logging.getLogger(__name__)
@@ -43,8 +45,6 @@ def read_basis(path: str | os.PathLike[str]) -> FaceBasis:
     elif source.suffix.lower() == ".npz":
         face = read_flame(source) if _is_flame(source) else FaceBasis.load(source)
     elif source.suffix.lower() in (".glb", ".gltf"):
-        from .gltf import read_gltf
-
         face = read_gltf(source)
     elif source.suffix.lower() in (".pkl", ".pickle"):
         raise BasisError(f"{source}: pickles can run code and are not read; save its arrays with numpy.savez instead")
@@ -55,26 +55,6 @@ def read_basis(path: str | os.PathLike[str]) -> FaceBasis:
     if face.missing:
         logger.warning("%s lacks %d of 52 shapes: %s", source, len(face.missing), ", ".join(face.missing))
     return face
-
-
-def assemble(
-    name: str,
-    template: NDArray,
-    shapes: dict[str, NDArray],
-    triangles: NDArray,
-    colours: NDArray | None = None,
-    landmarks68: NDArray | None = None,
-) -> FaceBasis:
-    """A face from a mesh in any unit and its displacements by the rig's own names; ids are found where not given."""
-    basis, missing = combine(shapes, len(template))
-    factor = millimetres(template, basis)
-    template, basis = (template * factor).astype(np.float32), basis * np.float32(factor)
-    ids = find_ids(template, basis)
-    if landmarks68 is not None:
-        ids |= ids_from_landmarks68(template, landmarks68)
-    return FaceBasis(
-        template=template, basis=basis, triangles=triangles, colours=colours, name=name, missing=missing, **ids
-    )
 
 
 # -- OBJ folders ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from emotalk_ros.training.checkpoints import Progress
 from emotalk_ros.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from emotalk_ros.training.trainer import Data
+    from emotalk_ros.training.run_data import Data
 
 _MEANING = {
     "loss": "weighted sum of the terms",

@@ -36,7 +36,6 @@ from rich.console import Console
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from emotalk_ros.corpus.store import Corpus, CorpusError
 from emotalk_ros.face import FaceBasis
 from emotalk_ros.training.card import write_card
 from emotalk_ros.training.checkpoints import (
@@ -47,13 +46,13 @@ from emotalk_ros.training.checkpoints import (
     replace_folder,
     save_checkpoint,
 )
-from emotalk_ros.training.data import Batch, ClipStore, StepSampler, WindowMaker
+from emotalk_ros.training.data import Batch
 from emotalk_ros.training.losses import TERMS, Objective
 from emotalk_ros.training.models import build_model
 from emotalk_ros.training.prototypes import store_prototypes
 from emotalk_ros.training.recipe import Recipe, RecipeError
+from emotalk_ros.training.run_data import Data
 from emotalk_ros.training.runlog import RunLog
-from emotalk_ros.training.splits import SIDES, Split, draw_split, read_split
 from emotalk_ros.training.validation import Validator
 
 
@@ -70,35 +69,6 @@ class TrainingResult:
     validation: dict[str, float] = field(default_factory=dict)
     """What was measured at the best step (empty without validation clips)."""
     steps_per_second: float = 0.0
-
-
-class Data:
-    """Corpora, split and samplers of a run."""
-
-    def __init__(self, recipe: Recipe, folder: Path, model: PreTrainedModel) -> None:
-        if not recipe.data.corpora:
-            raise RecipeError("data.corpora is empty: name at least one corpus (--corpus FOLDER)")
-        self.corpora = [Corpus.open(corpus.path) for corpus in recipe.data.corpora]
-        config = model.config
-        self.store = ClipStore(self.corpora, config.fps, recipe.data.cache_gb)
-        self.split = self._split(recipe, folder)
-        sides = [self.split.side(record) for record in self.store.records]
-        self.indices = {side: [i for i, s in enumerate(sides) if s == side] for side in SIDES}
-        if not self.indices["train"]:
-            raise CorpusError("the split leaves no clip to train on: check data.split and the corpora's actors")
-        labels, persons = getattr(config, "emotion_labels", []), getattr(config, "num_persons", 1)
-        self.train = WindowMaker(self.store, self.indices["train"], recipe, labels, persons)
-        self.sampler = StepSampler(self.train, recipe)
-        held = self.indices["validation"]
-        self.validation = WindowMaker(self.store, held, recipe, labels, persons) if held else None
-
-    def _split(self, recipe: Recipe, folder: Path) -> Split:
-        written = folder / "splits.yaml"
-        if recipe.data.split is not None:
-            return read_split(recipe.data.split)
-        if written.is_file():  # a resumed run keeps its split whatever has been added to the corpora
-            return read_split(written)
-        return draw_split(self.store.records, recipe.data.validation_share, recipe.data.test_share, recipe.seed)
 
 
 class Trainer:
