@@ -316,7 +316,7 @@ class EmoTalkConfig(SpeechConfig):
         """The configuration called `name`, with fields replaced by `overrides`.
 
         "large": the paper's (640 M parameters); "base": the same with wav2vec2-base encoders (194 M);
-        "tiny": causal, on log-mel spectra, the one that ships (3.4 M).
+        "tiny": causal, on log-mel spectra (3.4 M), what the one that ships starts from (recipe `tiny`).
         """
         if name not in _PRESETS:
             raise ValueError(f"unknown preset {name!r}; known: {', '.join(_PRESETS)}")
