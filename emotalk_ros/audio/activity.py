@@ -45,7 +45,7 @@ class ActivitySettings:
     memory: float = 5.0
     quantile: float = 0.1
     """The noise floor is this quantile of the levels over `memory`: a short drop-out must not pull it down."""
-    floor_start: float = -55.0
+    floor_start: float = -45.0
     """The floor is not above this at first; the limit rises by `floor_rise` dB a second, as noise proves steady."""
     floor_rise: float = 40.0
 
