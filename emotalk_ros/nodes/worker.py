@@ -146,6 +146,7 @@ class Worker:
         except Exception as error:  # device lost, out of memory, a bug: say so and go on with the next audio
             self.figures.failures += 1
             self._warn("failure", f"inference failed ({type(error).__name__}: {error}); the stream starts anew")
+            self._engine.reset()
             self._forget()
 
     def _take(self, waiting: Waiting) -> None:
@@ -232,8 +233,7 @@ class Worker:
         self._forget()
 
     def _forget(self) -> None:
-        """Begin anew with the next audio."""
-        self._engine.reset()
+        """Nothing of the stream that ended counts for the next one (the engine is reset already)."""
         self._open = False
         self._heard.clear()
         self._skip_samples = 0

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from rosbags.rosbag2 import StoragePlugin, Writer
+from smallest_sizes import ENCODER, SIZES
 from typer.testing import CliRunner
 
 from emotalk_ros.cli import app
@@ -19,22 +20,6 @@ from emotalk_ros.corpus.store import Clip, CorpusWriter
 from emotalk_ros.evaluation import bag_messages as types
 from emotalk_ros.evaluation.references import energy_jaw
 from emotalk_ros.model import EmoTalk, EmoTalkConfig
-
-ENCODER = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [16, 16, 16],
-    "conv_kernel": [3, 4, 4],
-    "conv_stride": [1, 2, 2],
-    "conv_bias": True,
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
-    "num_conv_pos_embeddings": 15,
-    "num_conv_pos_embedding_groups": 4,
-}
-SIZES = {"content_dim": 16, "emotion_condition_dim": 8, "level_dim": 4, "person_dim": 4, "decoder_ff": 16}
 
 
 def tone(seconds: float, seed: int = 0) -> np.ndarray:

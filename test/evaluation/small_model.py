@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bag_writing import speech_like
+from smallest_sizes import ENCODER, SIZES
 
 from emotalk_ros.corpus.store import Clip, CorpusWriter
 from emotalk_ros.emotions import EMOTIONS
@@ -14,35 +15,11 @@ from emotalk_ros.evaluation.references import energy_jaw
 from emotalk_ros.face import INDEX
 from emotalk_ros.model import EmoTalk, EmoTalkConfig
 
-_ENCODER = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [16, 16, 16],
-    "conv_kernel": [3, 4, 4],
-    "conv_stride": [1, 2, 2],
-    "conv_bias": True,
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
-    "num_conv_pos_embeddings": 15,
-    "num_conv_pos_embedding_groups": 4,
-}
-
 
 def save_model(folder: Path, seed: int = 0) -> Path:
     """A model folder with random weights whose output moves (the output layer starts at zero otherwise)."""
     torch.manual_seed(seed)
-    config = EmoTalkConfig.preset(
-        "tiny",
-        content_config=_ENCODER,
-        emotion_config=_ENCODER,
-        content_dim=16,
-        emotion_condition_dim=8,
-        level_dim=4,
-        person_dim=4,
-        decoder_ff=16,
-    )
+    config = EmoTalkConfig.preset("tiny", content_config=ENCODER, emotion_config=ENCODER, **SIZES)
     model = EmoTalk(config)
     for parameter in model.parameters():
         if parameter.dim() > 1 and not parameter.abs().any():
