@@ -300,9 +300,10 @@ def _cross_drive(
                 subject.load(), corpus, pairs, basis, lambda done, total: progress(done, total, 0), seed
             )
     table = screen_table(
-        f"{len(pairs)} pairs: words of one clip, emotion of another",
+        f"{len(pairs)} pairs, words of one clip with the emotion of another: lips in mm; share of faces nearer to the "
+        "second emotion than to the first, and nearest to it of all (of the labels themselves: last column)",
         1,
-        ["LVE own", "LVE crossed", "ratio", "follows, of two", "of all", "labels, of all"],
+        ["LVE own", "crossed", "ratio", "nearer", "nearest", "labels"],
     )
     for name, row in found.items():
         keys = ("lve_own_mm", "lve_cross_mm", "follows", "follows_of_all", "labels_follow_of_all")
