@@ -44,6 +44,7 @@ class Aligner:
         # Beams stay at their defaults: wider ones do not help and narrower ones lose utterances.
         self._decoder: Any = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
         self._guess = guess or guess_pronunciation
+        self._guessed: set[str] = set()
 
     def align(self, audio: NDArray[np.floating], text: str) -> Alignment:
         """Phones of `audio` (n,), mono 16 kHz, full scale +-1, that says `text`.
@@ -53,9 +54,7 @@ class Aligner:
         words = spoken_words(text)
         if not words:
             raise CorpusError(f"no words in the transcript {text!r}")
-        guessed = tuple(dict.fromkeys(word for word in words if self._decoder.lookup_word(word) is None))
-        for word in guessed:
-            self._decoder.add_word(word, " ".join(self._guess(word)), update=True)
+        guessed = self._learn(words)
         try:
             phones = self._phones(audio, words, pad=0.0)
         except RuntimeError:
@@ -67,12 +66,39 @@ class Aligner:
             raise CorpusError(f"audio and transcript do not fit: nothing aligned of {text[:60]!r}")
         return Alignment(tuple(phones), guessed)
 
+    def recognise(self, audio: NDArray[np.floating], grammar: str) -> str:
+        """The sentence of `grammar` that `audio` (n,), mono 16 kHz, fits best, in lower case.
+
+        For recordings whose words are known up to a choice. `grammar` is the body of a JSGF rule, such as
+        `(get me | i want) (a | an) mocha [with milk]`. Raises CorpusError when it is no grammar or nothing fits.
+        """
+        self._learn(spoken_words(grammar))
+        try:
+            self._decoder.add_jsgf_string(
+                "choice", f"#JSGF V1.0; grammar choice; public <sentence> = {grammar.lower()};"
+            )
+            self._decoder.activate_search("choice")
+        except (ValueError, RuntimeError) as error:
+            raise CorpusError(f"not a grammar ({error}): {grammar[:60]!r}") from error
+        self._pass(_pcm(audio))
+        found = self._decoder.hyp()
+        if found is None or not found.hypstr:
+            raise CorpusError(f"the recording says nothing of the grammar {grammar[:60]!r}")
+        return str(found.hypstr)
+
+    def _learn(self, words: list[str]) -> tuple[str, ...]:
+        """Adds the words that the dictionary lacks; all of `words` whose pronunciation is a guess."""
+        for word in dict.fromkeys(words):
+            if self._decoder.lookup_word(word) is None:
+                self._decoder.add_word(word, " ".join(self._guess(word)), update=True)
+                self._guessed.add(word)
+        return tuple(word for word in dict.fromkeys(words) if word in self._guessed)
+
     def _phones(self, audio: NDArray[np.floating], words: list[str], pad: float) -> list[Phone]:
         """Both passes over the audio with `pad` s of faint noise on either side; RuntimeError when they fail."""
         count = round(pad * SAMPLE_RATE)
         noise = np.random.default_rng(0).normal(0.0, 1e-3, 2 * count)
-        padded = np.concatenate([noise[:count], audio, noise[count:]])
-        pcm = np.clip(padded * 32767.0, -32768, 32767).astype(np.int16).tobytes()
+        pcm = _pcm(np.concatenate([noise[:count], audio, noise[count:]]))
         self._decoder.set_align_text(" ".join(words))
         self._pass(pcm)
         self._decoder.set_alignment()
@@ -87,9 +113,14 @@ class Aligner:
         return [(name, start, stop) for name, start, stop in inside if stop > start]
 
     def _pass(self, pcm: bytes) -> None:
+        self._decoder.reinit_feat()  # its noise tracking would carry over: results would depend on the clips before
         self._decoder.start_utt()
         self._decoder.process_raw(pcm, full_utt=True)
         self._decoder.end_utt()
+
+
+def _pcm(audio: NDArray[np.floating]) -> bytes:
+    return np.clip(audio * 32767.0, -32768, 32767).astype(np.int16).tobytes()
 
 
 def spoken_words(text: str) -> list[str]:
