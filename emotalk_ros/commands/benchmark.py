@@ -67,7 +67,9 @@ def benchmark(
     if lengths:
         console.print(table)
     if report is not None:
-        report.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        from emotalk_ros.files import write_text
+
+        write_text(report, json.dumps(figures, indent=2) + "\n")
         console.print(f"figures in {report}")
 
 

@@ -129,7 +129,8 @@ def run(
     from rich.console import Console
 
     from emotalk_ros.evaluation.evaluate import evaluate as measure_all
-    from emotalk_ros.evaluation.report import to_json, write_text
+    from emotalk_ros.evaluation.report import to_json
+    from emotalk_ros.files import write_text
 
     basis = chosen_face(face)
     with clip_progress(errors, "measuring") as progress:
@@ -234,7 +235,8 @@ def _table(
     from rich.console import Console
 
     from emotalk_ros.evaluation import compare
-    from emotalk_ros.evaluation.report import to_json, write_text
+    from emotalk_ros.evaluation.report import to_json
+    from emotalk_ros.files import write_text
 
     if len(paths) != 1:
         raise ValueError("--table takes one corpus folder and no models: it trains them itself")
@@ -280,8 +282,9 @@ def _cross_drive(
 
     from emotalk_ros.corpus.store import Corpus
     from emotalk_ros.evaluation import disentangling
-    from emotalk_ros.evaluation.report import to_json, write_text
+    from emotalk_ros.evaluation.report import to_json
     from emotalk_ros.evaluation.subject import Subject
+    from emotalk_ros.files import write_text
     from emotalk_ros.model import default_model_path
     from emotalk_ros.training.splits import read_split
 

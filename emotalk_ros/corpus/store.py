@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from emotalk_ros.emotions import canonical
 from emotalk_ros.face.names import COUNT, INDEX
+from emotalk_ros.files import replacing, write_text
 
 SAMPLE_RATE = 16_000
 """Samples per second of every audio file of a corpus."""
@@ -164,13 +165,14 @@ def write_clip(
     coefficients = root / "coefficients" / f"{clip.id}.npy"
     pcm = np.clip(np.round(clip.audio * 32767.0), -32768, 32767).astype(np.int16)
     kind = audio_suffix.lstrip(".").upper()
-    _atomic(audio, lambda file: soundfile.write(file, pcm, SAMPLE_RATE, format=kind, subtype="PCM_16"))
-    _atomic(coefficients, lambda file: np.save(file, clip.coefficients.astype(dtype)))
+    with replacing(audio, parents=True) as part:
+        soundfile.write(part, pcm, SAMPLE_RATE, format=kind, subtype="PCM_16")
+    with replacing(coefficients, parents=True) as part:
+        np.save(part, clip.coefficients.astype(dtype))
     phones: Path | None = None
     if clip.phones is not None:
         phones = root / "phones" / f"{clip.id}.json"
-        text = json.dumps([[p, round(a, 4), round(b, 4)] for p, a, b in clip.phones])
-        _atomic(phones, lambda file: file.write(text.encode()))
+        write_text(phones, json.dumps([[p, round(a, 4), round(b, 4)] for p, a, b in clip.phones]))
     return Record(
         id=clip.id,
         audio=audio.relative_to(root).as_posix(),
@@ -187,19 +189,6 @@ def write_clip(
         blind=clip.blind,
         frames=len(clip.coefficients),
     )
-
-
-def _atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Calls `write` on a temporary file beside `path`, then renames it into place; leaves nothing behind on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 class CorpusWriter:
@@ -228,8 +217,7 @@ class CorpusWriter:
             (self.folder / MANIFEST).unlink(missing_ok=True)
         self.done: set[str] = {r.id for r in self.records}
         # Rewritten from what was understood, so that a line torn by a crash does not stay in the middle.
-        text = "".join(r.to_json() + "\n" for r in self.records)
-        _atomic(self.folder / PARTIAL, lambda file: file.write(text.encode()))
+        write_text(self.folder / PARTIAL, "".join(r.to_json() + "\n" for r in self.records))
         self._file: IO[str] | None = open(self.folder / PARTIAL, "a", encoding="utf-8")  # noqa: SIM115 (kept open)
 
     def _existing(self) -> list[Record]:
@@ -265,9 +253,8 @@ class CorpusWriter:
         self.close()
         self.records.sort(key=lambda r: r.id)
         sources = json.dumps([asdict(s) for s in self._sources.values()], indent=2, ensure_ascii=False)
-        _atomic(self.folder / SOURCES, lambda file: file.write(sources.encode()))
-        text = "".join(r.to_json() + "\n" for r in self.records)
-        _atomic(self.folder / MANIFEST, lambda file: file.write(text.encode()))
+        write_text(self.folder / SOURCES, sources)
+        write_text(self.folder / MANIFEST, "".join(r.to_json() + "\n" for r in self.records))
         (self.folder / PARTIAL).unlink(missing_ok=True)
         return self.folder / MANIFEST
 

@@ -31,6 +31,7 @@ from emotalk_ros.corpus.voices import (
     phrase_spans,
     phrases,
 )
+from emotalk_ros.files import LEFTOVERS, write_text
 
 SETTINGS_FILE = "synthesis.json"
 
@@ -289,7 +290,7 @@ def synthesize(
     """
     jobs = plan(settings)
     _claim(Path(folder), settings, overwrite)
-    for leftover in Path(folder).glob("*/.*.tmp"):  # of a worker that was stopped while writing
+    for leftover in Path(folder).glob(f"*/{LEFTOVERS}"):  # of a worker that was stopped while writing
         leftover.unlink(missing_ok=True)
     problems: list[str] = []
     with CorpusWriter(folder, _sources(jobs, settings), mode="overwrite" if overwrite else "append") as writer:
@@ -371,10 +372,7 @@ def _claim(folder: Path, settings: SynthesisSettings, overwrite: bool) -> None:
         return
     if not overwrite and folder.is_dir() and any(folder.iterdir()):
         raise CorpusError(f"{folder} is not empty and holds no synthesised corpus: choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, text)
 
 
 _ENGINE_SOURCES: dict[str, Source] = {

@@ -7,7 +7,6 @@ sqlite3 and MCAP storage, plain or zstd-compressed by file or by message, one fi
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from emotalk_ros.evaluation.bag_messages import Decoder
 from emotalk_ros.evaluation.bag_storage import STORAGE_SUFFIXES, BagError, BagMessage, BagTopic, StorageFile
+from emotalk_ros.files import replace_folder
 
 __all__ = ["Bag", "BagError", "BagMessage", "BagTopic", "Result", "open_bag", "write_merged"]
 
@@ -167,21 +167,30 @@ class Result:
         self.topic, self.msgtype, self.log_ns, self.message = topic, msgtype, log_ns, message
 
 
-def write_merged(bag: Bag, results: Iterable[Result], output: Path, *, storage: str = "mcap") -> int:
+def write_merged(
+    bag: Bag, results: Iterable[Result], output: Path, *, storage: str = "mcap", overwrite: bool = False
+) -> int:
     """Write a new bag with everything in `bag` and `results` on the same clock; returns the number of messages.
 
-    The folder appears only when it is complete. Raises FileExistsError when `output` exists.
+    The folder appears only when it is complete, and takes the place of an older bag then.
+
+    Raises:
+        FileExistsError: `output` exists and is not to be overwritten.
+        BagError: it is to be overwritten, but is no bag.
     """
     output = Path(os.path.abspath(output))
     if output.exists():
-        raise FileExistsError(f"{output} exists; name another folder for the merged bag")
+        if not overwrite:
+            raise FileExistsError(f"{output} exists; name another folder for the merged bag")
+        if not any(p.name.endswith(STORAGE_SUFFIXES) for p in output.iterdir()):
+            raise BagError(f"{output} does not look like a bag; not replaced")
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
         part = Path(scratch) / output.name  # rosbag2 names the files after their folder
         plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
         with Writer(part, version=9, storage_plugin=plugin) as writer:
             count = _copy(bag, writer) + _append(bag, results, writer)
-        os.replace(part, output)
+        replace_folder(part, output)
     return count
 
 
@@ -210,10 +219,3 @@ def _append(bag: Bag, results: Iterable[Result], writer: Writer) -> int:
         writer.write(connections[result.topic], result.log_ns, data)
         count += 1
     return count
-
-
-def remove_bag(path: Path) -> None:
-    """Delete a bag folder that this package wrote (used with `--overwrite`). Refuses anything without storage files."""
-    if not any(p.name.endswith(STORAGE_SUFFIXES) for p in path.iterdir()):
-        raise BagError(f"{path} does not look like a bag; not deleted")
-    shutil.rmtree(path)

@@ -12,10 +12,10 @@ import yaml
 from emotalk_ros.evaluation import report_html as html
 from emotalk_ros.evaluation.evaluate import Evaluation, Progress, Settings, evaluate, find
 from emotalk_ros.evaluation.measure import ENERGY, MEASURED, STILL
-from emotalk_ros.evaluation.report import write_text
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import FaceBasis
 from emotalk_ros.face.finish import FinishSettings
+from emotalk_ros.files import write_text
 
 FORMAT = "emotalk table 1"
 SHOWN = (

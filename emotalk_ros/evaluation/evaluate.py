@@ -22,9 +22,10 @@ from emotalk_ros.evaluation.datasets import Dataset, open_dataset
 from emotalk_ros.evaluation.measure import ENERGY, MEASURED, MODES, STILL, measure, reference_rows
 from emotalk_ros.evaluation.metrics_emotion import accuracy, confusion_matrix, unweighted_average_recall
 from emotalk_ros.evaluation.metrics_statistics import Interval, bootstrap_mean, bootstrap_ratio
-from emotalk_ros.evaluation.report import plain, write_text
+from emotalk_ros.evaluation.report import plain
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import COUNT, FaceBasis
+from emotalk_ros.files import write_text
 
 FORMAT = "emotalk evaluate 2"
 SPAWN_WORTH = 4

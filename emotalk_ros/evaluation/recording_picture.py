@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from emotalk_ros.audio import SAMPLE_RATE
 from emotalk_ros.evaluation.recording import NS, Recording
 from emotalk_ros.face.names import INDEX
+from emotalk_ros.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,10 +51,9 @@ def draw(recording: Recording, path: Path, title: str) -> None:
         _draw_emotion(emotion, recording)
         emotion.set_xlim(0.0, recording.duration)
         emotion.set_xlabel("audio time in seconds")
-        part = path.with_name(f".{path.name}.part")
-        figure.savefig(part, dpi=130, format=path.suffix.lstrip(".") or "png", facecolor="white")
+        with replacing(path) as part:
+            figure.savefig(part, dpi=130, format=path.suffix.lstrip(".") or "png", facecolor="white")
         plt.close(figure)
-    os.replace(part, path)
 
 
 def _plain(axes: Axes, title: str) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotalk_ros.evaluation.bags import Bag, open_bag, remove_bag, write_merged
+from emotalk_ros.evaluation.bags import Bag, open_bag, write_merged
 from emotalk_ros.evaluation.replay import Replay, Topics, replay, results
 from emotalk_ros.evaluation.replay_findings import findings
 from emotalk_ros.evaluation.replay_report import replay_page
-from emotalk_ros.evaluation.report import to_json, write_text
+from emotalk_ros.evaluation.report import to_json
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import FaceBasis
+from emotalk_ros.files import write_text
 
 Live = Callable[[Bag, Subject, Any, Topics, dict[str, Any]], Replay]
 """How the live mode plugs in (`emotalk_ros.nodes.replay_live`): bag, subject, model, topics, settings to a Replay."""
@@ -115,16 +115,7 @@ def _write(
     if outputs.merged:
         progress("merging", 0.0)
         target = outputs.folder / "merged"
-        fresh = outputs.folder / ".merged.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        # The folder gives the files inside their name: the new bag is written beside, then takes the old one's place.
-        try:
-            write_merged(bag, results(replayed), fresh / "merged", storage=outputs.storage)
-            if target.exists():
-                remove_bag(target)
-            (fresh / "merged").rename(target)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+        write_merged(bag, results(replayed), target, storage=outputs.storage, overwrite=True)
         files.append(target)
         progress("merging", 1.0)
     return files

@@ -1,11 +1,10 @@
-"""Reports: JSON for machines, byte-equal for equal findings, written so that nothing half-done is left."""
+"""Reports: JSON for machines, byte-equal for equal findings."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,17 +39,6 @@ def plain(value: Any) -> Any:
 def to_json(findings: Mapping[str, Any]) -> str:
     """`findings` as text: sorted keys, rounded numbers, a newline at the end."""
     return json.dumps(plain(findings), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write `text` under a temporary name, then move it into place; makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def file_digest(*paths: Path) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from emotalk_ros.files import replacing
+
 from .render import Frames, contact_sheet
 
 SUFFIXES = (".webp", ".gif", ".mp4", ".png")
@@ -47,17 +49,8 @@ def write_video(
         first = next(stream)
     except StopIteration:
         raise VideoError(f"no picture to write into {target.name}") from None
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        count = _WRITERS[suffix](chain([first], stream), temporary, fps, audio)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return count
+    with replacing(target) as part:
+        return _WRITERS[suffix](chain([first], stream), part, fps, audio)
 
 
 def _durations(count: int, fps: float) -> list[int]:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from emotalk_ros.files import replacing
 
 from .names import ARKIT_NAMES, COUNT
 
@@ -187,20 +188,13 @@ class FaceBasis:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything as a compressed npz that `load` reads (never leaves a half-written file)."""
-        path = Path(path)
         arrays = {key: getattr(self, key) for key in _SAVED}
         if self.colours is not None:
             arrays["colours"] = self.colours
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".npz")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez_compressed(
-                    stream, names=np.array(ARKIT_NAMES), missing=np.array(self.missing, dtype=np.str_), **arrays
-                )
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path) as part, open(part, "wb") as stream:
+            np.savez_compressed(
+                stream, names=np.array(ARKIT_NAMES), missing=np.array(self.missing, dtype=np.str_), **arrays
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FaceBasis:

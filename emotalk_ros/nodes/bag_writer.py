@@ -15,6 +15,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from emotalk_ros.files import replace_folder
+
 
 class BagWriter:
     """Writes serialized messages; `close()` puts the folder in its place.
@@ -65,9 +67,7 @@ class BagWriter:
     def close(self) -> None:
         """Finish the file and move the bag to its place."""
         self._writer.close()
-        if self.output.exists():
-            shutil.move(self.output, self._scratch / "replaced")
-        os.replace(self._part, self.output)
+        replace_folder(self._part, self.output)
         shutil.rmtree(self._scratch)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.face.names import ARKIT_NAMES, LIVE_LINK_NAMES, ORDERS, reorder
+from emotalk_ros.files import replacing
 from emotalk_ros.streaming.engine import FaceFrame
 
 _HEAD_AND_EYES = tuple(
@@ -163,18 +162,5 @@ def write_motion(path: Path, motion: Motion, form: str | None = None, order: str
     """
     _, to_bytes = FORMATS[form or format_of(path)]
     data = to_bytes(motion, order)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with replacing(path) as part:
+        part.write_bytes(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+
+from emotalk_ros.files import replace_folder
 
 _PREFIX = "step-"
 
@@ -109,20 +110,3 @@ def checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
     found = folder.glob(f"{_PREFIX}*") if folder.is_dir() else []
     return sorted(p for p in found if p.is_dir() and p.name[len(_PREFIX) :].isdigit())
-
-
-def replace_folder(new: Path, final: Path) -> None:
-    """`new` takes the name `final`. A folder cannot be replaced in one call: the old one steps aside first."""
-    old = final.with_name(f".{final.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        os.replace(final, old)
-    os.replace(new, final)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def recover_folder(final: Path) -> None:
-    """Undoes a `replace_folder` that was killed between its two renames."""
-    old = final.with_name(f".{final.name}.old")
-    if old.exists() and not final.exists():
-        os.replace(old, final)

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from emotalk_ros.corpus.store import Record
+from emotalk_ros.files import write_text
 
 SIDES = ("train", "validation", "test")
 
@@ -44,9 +45,7 @@ class Split:
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the YAML file that `read_split` reads."""
         data = {side: sorted(getattr(self, side), key=_natural) for side in SIDES}
-        temporary = Path(f"{path}.tmp")
-        temporary.write_text("# Actors (source:actor) of each side.\n" + yaml.safe_dump(data, sort_keys=False))
-        os.replace(temporary, path)
+        write_text(path, "# Actors (source:actor) of each side.\n" + yaml.safe_dump(data, sort_keys=False))
 
 
 def actor_key(record: Record) -> str:

@@ -37,15 +37,9 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from emotalk_ros.face import FaceBasis
+from emotalk_ros.files import recover_folder, replace_folder, write_text
 from emotalk_ros.training.card import write_card
-from emotalk_ros.training.checkpoints import (
-    Progress,
-    WeightMean,
-    checkpoints,
-    recover_folder,
-    replace_folder,
-    save_checkpoint,
-)
+from emotalk_ros.training.checkpoints import Progress, WeightMean, checkpoints, save_checkpoint
 from emotalk_ros.training.data import Batch
 from emotalk_ros.training.losses import TERMS, Objective
 from emotalk_ros.training.models import build_model
@@ -102,7 +96,7 @@ class Trainer:
         if resume:
             self._restore()
         if self.accelerator.is_main_process:
-            (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+            write_text(folder / "recipe.yaml", recipe.to_yaml())
             self.data.split.write(folder / "splits.yaml")
 
     @property

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from emotalk_ros.corpus.store import Clip, Corpus, CorpusError, CorpusWriter, Source, write_clip
+from emotalk_ros.files import LEFTOVERS
 
 
 def make_clip(name="a", **changes):
@@ -64,7 +65,7 @@ def test_an_interrupted_writer_is_no_corpus_and_resumes(tmp_path):
         assert writer.done == {"a"}
         writer.add(make_clip("b"))
     assert [r.id for r in Corpus.open(tmp_path).records] == ["a", "b"]
-    assert not list(tmp_path.rglob("*.tmp")) and not (tmp_path / "manifest.jsonl.partial").exists()
+    assert not list(tmp_path.rglob(LEFTOVERS)) and not (tmp_path / "manifest.jsonl.partial").exists()
 
 
 def test_append_to_a_finished_corpus_and_refuse_to_overwrite_by_accident(tmp_path):
@@ -116,7 +117,7 @@ def test_a_failed_write_leaves_no_temporary_file(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(OSError, match="no space"):
         write_clip(tmp_path, make_clip())
-    assert not [p for p in tmp_path.rglob("*") if p.name.endswith(".tmp")]
+    assert not list(tmp_path.rglob(LEFTOVERS))
 
 
 def test_errors_of_reading_name_the_file(tmp_path):

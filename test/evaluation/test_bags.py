@@ -212,6 +212,19 @@ def test_merged_bag_keeps_everything_on_one_clock(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bag", "merged"]  # nothing half-written left behind
 
 
+def test_a_merged_bag_takes_the_place_of_an_older_bag_only(tmp_path: Path) -> None:
+    with open_bag(audio_bag(tmp_path / "bag", seconds=0.1)) as bag:
+        write_merged(bag, [], tmp_path / "merged")
+        (tmp_path / "merged" / "old").touch()
+        write_merged(bag, [], tmp_path / "merged", overwrite=True)
+        (tmp_path / "letters").mkdir()
+        (tmp_path / "letters" / "precious.txt").touch()
+        with pytest.raises(BagError, match="letters does not look like a bag; not replaced"):
+            write_merged(bag, [], tmp_path / "letters", overwrite=True)
+    assert sorted(p.name for p in (tmp_path / "merged").iterdir()) == ["merged.mcap", "metadata.yaml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bag", "letters", "merged"]
+
+
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_whatever_is_damaged_ends_in_words(tmp_path: Path, storage: str) -> None:
     path = audio_bag(tmp_path / "bag", seconds=3.0, storage=storage)

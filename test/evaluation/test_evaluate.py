@@ -22,6 +22,7 @@ from emotalk_ros.evaluation.report import to_json
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import INDEX, FaceBasis, default_face
 from emotalk_ros.face.finish import FinishSettings
+from emotalk_ros.files import LEFTOVERS
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(subjects, corpus, basis, tmp_path, SETTINGS, stop)
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob(LEFTOVERS))
     next(tmp_path.rglob("a0_e0_*.json")).write_text('{"torn')  # as a crash would never leave it, but a disk might
     seen: list[tuple[int, int, int]] = []
     whole = evaluate(subjects, corpus, basis, tmp_path, SETTINGS, lambda *state: seen.append(state))

@@ -14,7 +14,7 @@ import pytest
 
 from emotalk_ros.evaluation import report_charts as charts
 from emotalk_ros.evaluation import report_html as html
-from emotalk_ros.evaluation.report import file_digest, model_digest, plain, to_json, write_text
+from emotalk_ros.evaluation.report import file_digest, model_digest, plain, to_json
 from emotalk_ros.evaluation.report_face import Scene, animation, draw, film, liveliest
 from emotalk_ros.face import INDEX, default_face
 
@@ -38,15 +38,6 @@ def test_json_is_plain_sorted_and_rounded() -> None:
     assert to_json(dict(reversed(findings.items()))) == text
     with pytest.raises(TypeError, match="object"):
         plain({"x": object()})
-
-
-def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "report.json"
-    write_text(path, "one")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "two \ud800")
-    assert path.read_text() == "one"
-    assert [p.name for p in path.parent.iterdir()] == ["report.json"]
 
 
 def test_digests_follow_contents_not_names(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from emotalk_ros.training.checkpoints import checkpoints, recover_folder, replace_folder
+from emotalk_ros.training.checkpoints import checkpoints
 from emotalk_ros.training.runlog import read_log
 from emotalk_ros.training.trainer import Trainer, train
 
@@ -71,16 +71,3 @@ def test_killed_in_the_middle_it_goes_on_from_a_whole_checkpoint(toy_recipe, tmp
     logged = [row["step"] for row in read_log(tmp_path / "run")]
     assert logged == list(range(1, done + 5))
     assert not [p for p in (tmp_path / "run/checkpoints").iterdir() if p.name.endswith(".old")]
-
-
-def test_a_folder_replaced_halfway_is_recovered(tmp_path):
-    final, new = tmp_path / "model", tmp_path / "new"
-    final.mkdir()
-    (final / "a").write_text("old")
-    os.replace(final, tmp_path / ".model.old")  # killed between the two renames
-    recover_folder(final)
-    assert (final / "a").read_text() == "old"
-    new.mkdir()
-    (new / "a").write_text("new")
-    replace_folder(new, final)
-    assert (final / "a").read_text() == "new" and {p.name for p in tmp_path.iterdir()} == {"model"}

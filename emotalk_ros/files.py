@@ -1,0 +1,100 @@
+"""Files and folders that are never half written: made under a hidden name beside their place, then moved there at once.
+
+Whoever reads the place sees the old content or the new one, never a part. An exception or Ctrl-C takes the hidden file
+away; only what ends a process without notice (SIGKILL, a power cut) leaves one, which `LEFTOVERS` finds.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PREFIX = ".part-"
+LEFTOVERS = f"{_PREFIX}*"
+"""Glob of the hidden files of processes that were killed while writing."""
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], *, parents: bool = False) -> Iterator[Path]:
+    """A hidden file to write to, empty and with the suffix of `path`, which becomes `path` when the block ends well.
+
+    The file has the permissions that `open(path, "w")` gives a new one, or those of the file it replaces. A link is
+    followed. What is no file (a pipe, /dev/stdout) cannot be replaced: it is handed out itself.
+
+    Args:
+        path: where the file shall be.
+        parents: make the folder it lies in.
+
+    Raises:
+        FileNotFoundError: there is no such folder, and it was not to be made.
+        OSError: of the kind that the system gave (PermissionError, ...), naming the folder that takes no file.
+    """
+    given = Path(path)
+    if given.is_dir():
+        raise IsADirectoryError(f"{given} is a folder: name a file")
+    if given.exists() and not given.is_file():
+        yield given
+        return
+    target = Path(os.path.realpath(given))
+    if parents:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    elif not target.parent.is_dir():
+        raise FileNotFoundError(f"no folder {target.parent} to write {target.name} into: make it first")
+    part = target.with_name(f"{_PREFIX}{secrets.token_hex(4)}-{target.name}")
+    try:
+        _create(part)
+        if target.exists():
+            part.chmod(stat.S_IMODE(target.stat().st_mode))
+        yield part
+        os.replace(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _create(part: Path) -> None:
+    """An empty file with what permissions the umask leaves; the error speaks of the folder, not of a hidden name."""
+    try:
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except OSError as error:
+        raise OSError(error.errno, f"no file can be written here ({error.strerror})", str(part.parent)) from error
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` in UTF-8, whole or not at all; makes the folder. Raises OSError."""
+    with replacing(path, parents=True) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def replace_folder(new: Path, final: Path) -> None:
+    """`new` takes the name `final`. A folder cannot be replaced in one call: the old one steps aside first."""
+    old = _aside(final)
+    _discard(old)
+    if os.path.lexists(final):
+        os.replace(final, old)
+    os.replace(new, final)
+    _discard(old)
+
+
+def recover_folder(final: Path) -> None:
+    """Undoes a `replace_folder` that was killed between its two renames."""
+    old = _aside(final)
+    if old.exists() and not final.exists():
+        os.replace(old, final)
+
+
+def _aside(final: Path) -> Path:
+    return final.with_name(f".{final.name}.old")
+
+
+def _discard(folder: Path) -> None:
+    """Takes a folder away, or the link to one."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
