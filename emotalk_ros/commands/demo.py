@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,16 +62,13 @@ def demo(
 
 def default_speech() -> Path:
     """The speech that comes along. Raises FileNotFoundError that names the places looked at."""
-    import emotalk_ros
+    from emotalk_ros.share import places
 
-    inside = Path("examples") / "speech" / "demo.ogg"
-    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-    places = [Path(emotalk_ros.__file__).resolve().parents[1] / inside]
-    places += [prefix / "share" / "emotalk_ros" / inside for prefix in prefixes]
-    for place in places:
+    looked = places("examples/speech/demo.ogg")
+    for place in looked:
         if place.is_file():
             return place
-    raise FileNotFoundError(f"no speech to animate in {', '.join(map(str, places))}; name a file with --speech")
+    raise FileNotFoundError(f"no speech to animate in {', '.join(map(str, looked))}; name a file with --speech")
 
 
 def _run(files: DemoFiles, model: str, console: Console) -> None:

@@ -7,7 +7,6 @@ one of them has tell which it is, and `AudioInfo` is told by its size.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from rosbags.typesys.store import Typestore
 
 from emotalk_ros.evaluation.bag_storage import BagMessage, BagTopic
+from emotalk_ros.share import places
 
 AUDIO_CHUNK = "emotalk_ros/msg/AudioChunk"
 BLENDSHAPES = "emotalk_ros/msg/BlendshapeCoefficients"
@@ -65,16 +65,13 @@ def message_folder() -> Path:
     Raises:
         FileNotFoundError: when there is none, naming the places looked at.
     """
-    import emotalk_ros
-
-    places = [Path(emotalk_ros.__file__).resolve().parent.parent / "msg"]
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    places += [Path(prefix) / "share" / "emotalk_ros" / "msg" for prefix in prefixes if prefix]
-    places += [p / "share" / "emotalk_ros" / "msg" for p in Path(emotalk_ros.__file__).resolve().parents[:6]]
-    for place in places:
+    looked = places("msg")
+    for place in looked:
         if (place / "AudioChunk.msg").exists():
             return place
-    raise FileNotFoundError(f"AudioChunk.msg is in none of {', '.join(map(str, places[:3]))}; source the installation")
+    raise FileNotFoundError(
+        f"no AudioChunk.msg in {', '.join(map(str, looked))}; install the package again or source the workspace"
+    )
 
 
 def _store(definitions: dict[str, str]) -> Typestore:

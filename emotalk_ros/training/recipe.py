@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar, Union
 import yaml
 
 from emotalk_ros.face.names import ARKIT_NAMES
+from emotalk_ros.share import places
 
 T = TypeVar("T")
 
@@ -298,17 +299,20 @@ def find_recipe(path: str | Path) -> Path:
             if candidate.is_file():
                 return candidate
     known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
+    if not known:
+        looked = ", ".join(map(str, places("config/training")))
+        raise RecipeError(
+            f"no recipe {str(path)!r}: no such file, and none came along with this installation (looked in {looked}); "
+            "install the package again, or name a YAML file such as config/training/tiny.yaml of the sources"
+        )
     raise RecipeError(
         f"no recipe {str(path)!r}{_nearest(given.stem, known)}; those that come with it: {', '.join(known)}"
     )
 
 
 def recipe_folders() -> list[Path]:
-    """Where recipes are looked for by name: the source tree, then the share folder of a ROS installation."""
-    here = Path(__file__).resolve()
-    folders = [here.parents[2] / "config" / "training"]
-    folders += [p / "share" / "emotalk_ros" / "config" / "training" for p in here.parents]
-    return [folder for folder in folders if folder.is_dir()]
+    """Where recipes are looked for by name: the source tree, then the share folder of an installation."""
+    return [folder for folder in places("config/training") if folder.is_dir()]
 
 
 def _read_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
