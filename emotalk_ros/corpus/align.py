@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 from emotalk_ros.corpus.store import SAMPLE_RATE, CorpusError, Phone
 
 _FRAME_SECONDS = 0.01
-_PAD_SECONDS = 0.3
+_PADDINGS = ((0.0, 0.0), (0.305, 1e-5), (0.3, 1e-3), (0.1025, 1e-4))
+"""Seconds of noise on either side, and its level, tried in turn.
+
+The second pass fails on about one clip in eight when a word got fewer frames than its phones have states. Room around
+the clip helps some, half a frame's shift others; 17 of 24 such clips align with the second, which no louder noise does.
+"""
 _SILENT = frozenset({"SIL", "+SPN+", "+NSN+", "<sil>", "[NOISE]", "[SPEECH]"})
 
 
@@ -55,16 +60,14 @@ class Aligner:
         if not words:
             raise CorpusError(f"no words in the transcript {text!r}")
         guessed = self._learn(words)
-        try:
-            phones = self._phones(audio, words, pad=0.0)
-        except RuntimeError:
-            try:  # clips cut close to the speech align once there is some room around it
-                phones = self._phones(audio, words, pad=_PAD_SECONDS)
-            except RuntimeError as error:
-                raise CorpusError(f"audio and transcript do not fit ({error}): {text[:60]!r}") from error
-        if not any(name != "SIL" for name, _, _ in phones):
-            raise CorpusError(f"audio and transcript do not fit: nothing aligned of {text[:60]!r}")
-        return Alignment(tuple(phones), guessed)
+        for seconds, level in _PADDINGS:
+            try:
+                phones = self._phones(audio, words, seconds, level)
+            except RuntimeError:
+                continue
+            if any(name != "SIL" for name, _, _ in phones):
+                return Alignment(tuple(phones), guessed)
+        raise CorpusError(f"audio and transcript do not fit: {text[:60]!r}")
 
     def recognise(self, audio: NDArray[np.floating], grammar: str) -> str:
         """The sentence of `grammar` that `audio` (n,), mono 16 kHz, fits best, in lower case.
@@ -94,10 +97,10 @@ class Aligner:
                 self._guessed.add(word)
         return tuple(word for word in dict.fromkeys(words) if word in self._guessed)
 
-    def _phones(self, audio: NDArray[np.floating], words: list[str], pad: float) -> list[Phone]:
-        """Both passes over the audio with `pad` s of faint noise on either side; RuntimeError when they fail."""
+    def _phones(self, audio: NDArray[np.floating], words: list[str], pad: float, level: float) -> list[Phone]:
+        """Both passes over the audio with `pad` s of noise on either side; RuntimeError when they fail."""
         count = round(pad * SAMPLE_RATE)
-        noise = np.random.default_rng(0).normal(0.0, 1e-3, 2 * count)
+        noise = np.random.default_rng(0).normal(0.0, level, 2 * count)
         pcm = _pcm(np.concatenate([noise[:count], audio, noise[count:]]))
         self._decoder.set_align_text(" ".join(words))
         self._pass(pcm)
