@@ -124,6 +124,45 @@ def aligned(
 
 
 @app.command()
+def phones(
+    source: Source,
+    layout: Annotated[str, typer.Option(help="auto, librispeech, ljspeech, text or ravdess.")] = "auto",
+    jobs: Jobs = 1,
+) -> None:
+    """Phone times of transcribed speech by forced alignment: SOURCE/phones.json, which other verbs read."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress
+
+    from emotalk_ros.corpus.phone_times import PHONES, Spoken, write_phone_times
+    from emotalk_ros.corpus.readers.aligned import Utterance, find_utterances
+    from emotalk_ros.corpus.store import CorpusError
+
+    console = Console(stderr=True)
+    try:
+        found = find_utterances(source, layout, timed=False)
+        spoken = [Spoken(u.stem, u.audio, u.text) for u in found if isinstance(u, Utterance)]
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task("aligning", total=len(spoken))
+            times = write_phone_times(source, spoken, jobs, lambda _: bar.advance(task))
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on from here", highlight=False)
+        raise typer.Exit(130) from None
+    except CorpusError as error:
+        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    left_out = [f"{p.name}: {p.reason}" for p in found if not isinstance(p, Utterance)]
+    left_out += [f"{result.stem}: {result.status.removeprefix('fail: ')}" for result in times.failures]
+    for text in left_out:
+        console.print(f"[yellow]left out[/yellow] {escape(text)}", highlight=False, soft_wrap=True)
+    aligned = len(times.results) - len(times.failures)
+    console.print(f"{aligned} aligned ({times.kept_before} of them before), {len(left_out)} left out", highlight=False)
+    if not aligned:
+        raise typer.Exit(1)
+    typer.echo(source / PHONES)
+
+
+@app.command()
 def video(
     source: Source,
     out: Out,

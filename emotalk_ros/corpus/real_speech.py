@@ -46,7 +46,7 @@ def read_speech_folder(folder: str | os.PathLike[str]) -> list[SpeechFile]:
     root = Path(folder)
     path = root / "phones.json"
     if not path.is_file():
-        raise CorpusError(f"{root}: no phones.json (align the recordings first: `emotalk prepare --help`)")
+        raise CorpusError(f"{root}: no phones.json (align the recordings first: `emotalk prepare phones {root}`)")
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         phones = {str(stem): parse_phones(_forward(rows)) for stem, rows in table.items()}

@@ -54,10 +54,7 @@ def read_aligned(
     disjoint); "one" means one speaker; "folder" one per sub-folder; else a regular expression whose first group in
     the stem is the speaker. Raises CorpusError for a layout that is not there.
     """
-    kind = detect_layout(source) if layout == "auto" else layout
-    if kind not in LAYOUTS:
-        raise CorpusError(f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
-    found = list(_READERS[kind](source))
+    found = find_utterances(source, layout)
     utterances = [_with_speaker(u, source, speaker) for u in found if isinstance(u, Utterance)]
     actors = numbered(u.speaker for u in utterances)
     yield from (p for p in found if isinstance(p, Problem))
@@ -65,11 +62,22 @@ def read_aligned(
         yield _item(utterance, actors[utterance.speaker], fps, name or source.resolve().name)
 
 
-def detect_layout(source: Path) -> str:
-    """The layout of a folder. Raises CorpusError listing what was looked for."""
+def find_utterances(source: Path, layout: str = "auto", timed: bool = True) -> list[Utterance | Problem]:
+    """The transcribed recordings of a folder, none read yet. Raises CorpusError for a layout that is not there.
+
+    `timed`: whether a phones.json that lies there already counts as the layout.
+    """
+    kind = detect_layout(source, timed) if layout == "auto" else layout
+    if kind not in _READERS:
+        raise CorpusError(f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
+    return list(_READERS[kind](source))
+
+
+def detect_layout(source: Path, timed: bool = True) -> str:
+    """The layout of a folder, "phones" only if `timed`. Raises CorpusError listing what was looked for."""
     if not source.is_dir():
         raise CorpusError(f"no folder {source}")
-    if (source / "phones.json").is_file():
+    if timed and (source / "phones.json").is_file():
         return "phones"
     if (source / "metadata.csv").is_file() and (source / "wavs").is_dir():
         return "ljspeech"
