@@ -71,6 +71,24 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A hidden, empty folder which becomes `path` when the block ends well; makes the folder that `path` lies in.
+
+    Raises OSError.
+    """
+    target = Path(os.path.abspath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{_PREFIX}{secrets.token_hex(4)}-{target.name}")
+    part.mkdir()
+    try:
+        yield part
+        replace_folder(part, target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
 def replace_folder(new: Path, final: Path) -> None:
     """`new` takes the name `final`. A folder cannot be replaced in one call: the old one steps aside first."""
     old = _aside(final)

@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 
+from emotalk_ros.files import write_text
 from emotalk_ros.nodes.processes import Crew, NodeSpec, free_domain
 
 os.environ["ROS_DOMAIN_ID"] = str(free_domain())
@@ -156,7 +157,7 @@ def main():
         bench.close()
     print(json.dumps(figures, indent=2))
     if words.json:
-        words.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write_text(words.json, json.dumps(figures, indent=2) + "\n")
     found = problems(figures)
     print("; ".join(found) if found else "all bounds are met", file=sys.stderr)
     return 1 if found else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emotalk_ros.files import LEFTOVERS, recover_folder, replace_folder, replacing, write_text
+from emotalk_ros.files import LEFTOVERS, recover_folder, replace_folder, replacing, replacing_folder, write_text
 
 
 def mode(path):
@@ -130,3 +130,16 @@ def test_a_link_to_a_folder_is_replaced_not_what_it_points_to(tmp_path):
     replace_folder(tmp_path / "new", tmp_path / "model")
     assert sorted(os.listdir(tmp_path)) == ["elsewhere", "model"]
     assert [(tmp_path / name / "a").read_text() for name in ("elsewhere", "model")] == ["elsewhere", "new"]
+
+
+def test_a_new_folder_takes_the_place_of_the_old_one_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "deeper" / "model"
+    for content in ("old", "new"):
+        with replacing_folder(place) as part:
+            (part / "file.txt").write_text(content)
+    assert (place / "file.txt").read_text() == "new"
+    with pytest.raises(KeyboardInterrupt), replacing_folder(place) as part:
+        (part / "file.txt").write_text("half")
+        raise KeyboardInterrupt
+    assert (place / "file.txt").read_text() == "new"
+    assert [entry.name for entry in place.parent.iterdir()] == ["model"]

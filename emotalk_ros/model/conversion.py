@@ -1,15 +1,11 @@
 """A published checkpoint to a model folder and back, and pre-trained wav2vec2 folders to a fresh model.
 
-Every function writes to a temporary neighbour first and moves it into place at the end, so that an interruption
-leaves nothing half-written.
+An interruption leaves nothing half-written (`emotalk_ros.files`).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
+from emotalk_ros.files import replacing, replacing_folder
 from emotalk_ros.model.checkpoints import ModelNotFoundError
 from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.emotalk import EmoTalk
@@ -115,17 +112,11 @@ def convert_to_published(source: Path, out: Path, overwrite: bool = False) -> li
     for key in keys:
         name = to_ours(key)
         state[key] = tensors[name] if name is not None else (dead or {})[key]
-    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    os.close(handle)
-    try:
+    with replacing(out) as part:
         if out.suffix == ".safetensors":
-            save_file(state, temporary, metadata={"format": "pt"})
+            save_file(state, part, metadata={"format": "pt"})
         else:
-            torch.save(state, temporary)
-        _share(Path(temporary))
-        os.replace(temporary, out)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+            torch.save(state, part)
     return dropped
 
 
@@ -229,27 +220,11 @@ def _wav2vec2_config(folder: Path) -> Wav2Vec2Config:
 
 @contextmanager
 def _new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder beside `out` that becomes `out` at the end."""
+    """A hidden folder beside `out` that becomes `out` at the end, if nothing stands in its way."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not overwrite:
             raise FileExistsError(f"{out} is there already; name another folder or overwrite it")
         if not (out / "config.json").is_file():
             raise FileExistsError(f"{out} is no model folder, so it is not overwritten; name another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
+    with replacing_folder(out) as folder:
         yield folder
-        for path in (folder, *folder.iterdir()):
-            _share(path)
-        if out.is_dir():
-            shutil.rmtree(out)
-        os.replace(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _share(path: Path) -> None:
-    """Temporary files are private; give `path` the permissions of an ordinary one."""
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)

@@ -298,7 +298,9 @@ def find_recipe(path: str | Path) -> Path:
             candidate = folder / given.with_suffix(".yaml")
             if candidate.is_file():
                 return candidate
-    known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
+    known = sorted(
+        {p.stem for folder in folders for p in folder.glob("*.yaml")} - {"paper_table"}
+    )  # a table of recipes
     if not known:
         looked = ", ".join(map(str, places("config/training")))
         raise RecipeError(
