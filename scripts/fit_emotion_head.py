@@ -3,16 +3,13 @@
 
     scripts/fit_emotion_head.py MODEL CORPUS OUT [--split runs/tiny/splits.yaml]
 
-Three things are fitted on CORPUS (training actors only):
+Two things are fitted on CORPUS (training actors only):
 
 1. the classifier: a multinomial logistic regression on the emotion encoder's mean state over clips heard through random
-   microphones with silence of up to 1.3 s around the speech, written into its two layers (a small slope, where tanh is
-   linear). A full network head fits the made-up emotions better and real ones worse;
+   microphones, whole with silence of up to 1.3 s around the speech or as windows of a stream, written into its two
+   layers (a small slope, where tanh is linear). A full network head fits the made-up emotions better and real ones worse;
 2. the prototypes, for choosing an emotion by name: per label the embedding that makes the decoder give faces nearest to
-   that label's, for any content, person and level (Adam on the embeddings alone);
-3. the linear layer from states to embeddings: ridge regression of each frame's state on its label's prototype, where
-   neutral clips count as `--everyday` of all, so that speech that is nothing in particular leaves the face neutral, and
-   microphones as loud as they come.
+   that label's, for any content, person and level (Adam on the embeddings alone).
 """
 
 from __future__ import annotations
@@ -41,14 +38,19 @@ Floats = NDArray[np.float32]
 MICROPHONES = AugmentRecipe(
     gain_db=8, noise_probability=0.5, noise_snr_db=(10, 45), lowpass_probability=0.1, equalizer_db=2.5
 )
+WINDOW = int(2.3 * SAMPLE_RATE)
+"""What the node's model hears at once: context, hop and look-ahead."""
 SLOPE = 0.05
 """Size of the numbers that pass the classifier's tanh: nearly linear there."""
 
 
-def heard_clip(audio: Floats, augment: Augmenter, rng: np.random.Generator, louder: float = 0.0) -> Floats:
-    """The clip as some microphone would give it, up to `louder` dB louder (short of clipping), silence around it."""
-    gain = 10 ** (rng.uniform(0, louder) / 20)
-    audio = audio * np.float32(min(gain, 0.98 / max(float(np.abs(audio).max()), 1e-6)))
+def heard_clip(audio: Floats, augment: Augmenter, rng: np.random.Generator) -> Floats:
+    """The clip as some microphone would give it: every other time whole with silence around it, else the window of it
+    that the node would hear.
+    """
+    if rng.random() < 0.5 and len(audio) > WINDOW:
+        start = int(rng.integers(len(audio) - WINDOW))
+        return augment(audio[start : start + WINDOW], rng)
     before, after = rng.integers(0, int(1.3 * SAMPLE_RATE), 2)
     padded = np.pad(audio, (before, after))
     padded += np.float32(rng.choice([0.0, 1e-5, 1e-4])) * rng.standard_normal(len(padded)).astype(np.float32)
@@ -56,31 +58,21 @@ def heard_clip(audio: Floats, augment: Augmenter, rng: np.random.Generator, loud
 
 
 @torch.no_grad()
-def listen(model: EmoTalk, clips: list[Floats], batch: int = 16, frames: int = 8) -> tuple[Tensor, Tensor]:
-    """Emotion states of clips: (clips, H) means, as the classifier sees them, and (clips, frames, H) of some frames."""
+def listen(model: EmoTalk, clips: list[Floats], batch: int = 16) -> Tensor:
+    """Mean emotion state of each clip, (clips, H), as the classifier sees it."""
     means: list[Tensor] = []
-    states: list[Tensor] = []
-    hooks = [
-        model.emotion_classifier.register_forward_pre_hook(lambda module, inputs: means.append(inputs[0].float())),
-        model.emotion_head.register_forward_pre_hook(lambda module, inputs: states.append(inputs[0].float())),
-    ]
+    hook = model.emotion_classifier.register_forward_pre_hook(lambda module, inputs: means.append(inputs[0].float()))
     order = sorted(range(len(clips)), key=lambda k: len(clips[k]))
-    some: list[Tensor] = []
     for start in track(range(0, len(clips), batch), "listening"):
         chosen = [clips[k] for k in order[start : start + batch]]
         values = torch.zeros(len(chosen), max(map(len, chosen)))
         for row, clip in zip(values, chosen, strict=True):
             row[: len(clip)] = torch.from_numpy(clip)
         with torch.autocast("cpu", torch.bfloat16):
-            output = model(values, lengths=torch.tensor([len(clip) for clip in chosen]))
-        assert output.frame_lengths is not None
-        for hidden, count in zip(states[-1], output.frame_lengths.tolist(), strict=True):
-            some.append(hidden[torch.linspace(0.25 * count, count - 1, frames).long()])
-        del states[:]
-    for hook in hooks:
-        hook.remove()
+            model(values, lengths=torch.tensor([len(clip) for clip in chosen]))
+    hook.remove()
     back = torch.argsort(torch.tensor(order))
-    return torch.cat(means)[back], torch.stack(some)[back]
+    return torch.cat(means)[back]
 
 
 def regression(states: Tensor, labels: Tensor, classes: int, noise: float, steps: int = 400) -> tuple[Tensor, Tensor]:
@@ -145,23 +137,6 @@ def fit_prototypes(model: EmoTalk, clips: list[Clip], names: list[str], steps: i
     return prototypes.detach()
 
 
-@torch.no_grad()
-def write_embedding(model: EmoTalk, states: Tensor, labels: Tensor, weights: Tensor, ridge: float) -> None:
-    """The head from states (clips, frames, H) to embeddings: weighted ridge regression on the labels' prototypes."""
-    rows = states.flatten(0, 1).double()
-    wanted = model.emotion_prototypes[labels].repeat_interleave(states.shape[1], 0).double()
-    share = weights.repeat_interleave(states.shape[1]).double()[:, None]
-    share = share / share.sum()
-    mean, target = (share * rows).sum(0), (share * wanted).sum(0)
-    centred = rows - mean
-    spread = (share * centred.square()).sum(0).sqrt() + 1e-6
-    scaled = centred / spread
-    gram = scaled.T @ (share * scaled) + ridge * torch.eye(rows.shape[1], dtype=torch.float64)
-    solution = torch.linalg.solve(gram, scaled.T @ (share * (wanted - target))) / spread[:, None]
-    model.emotion_head.weight.copy_(solution.T)
-    model.emotion_head.bias.copy_(target - mean @ solution)
-
-
 def main() -> None:
     """Read, fit, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -169,10 +144,8 @@ def main() -> None:
     parser.add_argument("corpus", type=Path, help="corpus with emotion labels")
     parser.add_argument("out", type=Path, help="folder to write the network to")
     parser.add_argument("--split", type=Path, help="split file: only its training actors are used")
-    parser.add_argument("--clips", type=int, default=1800, help="at most so many (1800)")
+    parser.add_argument("--clips", type=int, default=3000, help="at most so many (3000)")
     parser.add_argument("--noise", type=float, default=0.3, help="blur of the standardised states (0.3)")
-    parser.add_argument("--everyday", type=float, default=0.4, help="share of neutral among what is heard (0.4)")
-    parser.add_argument("--ridge", type=float, default=0.03, help="of the states' embedding (0.03)")
     parser.add_argument("--steps", type=int, default=400, help="for the prototypes (400)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--half", action="store_true", help="store float16: half the size")
@@ -190,7 +163,7 @@ def main() -> None:
     augment = Augmenter(MICROPHONES)
     clips = [heard_clip(corpus[int(k)].audio, augment, rng) for k in chosen]
     labels = torch.tensor([names.index(corpus.records[int(k)].emotion) for k in chosen])
-    states, _ = listen(model, clips)
+    states = listen(model, clips)
     mean, spread = states.mean(0), states.std(0) + 1e-6
     weights, bias = regression((states - mean) / spread, labels, len(names), args.noise)
     write_head(model, mean, spread, weights, bias)
@@ -198,11 +171,6 @@ def main() -> None:
         parameter.requires_grad_(False)
     spoken = [corpus[int(k)] for k in rng.permutation(usable)[:160]]
     model.set_prototypes(fit_prototypes(model, spoken, names, args.steps, args.seed))
-    neutral = labels == names.index("neutral")
-    share = torch.where(neutral, args.everyday / neutral.sum(), (1 - args.everyday) / (~neutral).sum())
-    # The classifier may trust the level, as one actor before one microphone has it; the face may not.
-    _, frames = listen(model, [heard_clip(corpus[int(k)].audio, augment, rng, louder=24.0) for k in chosen])
-    write_embedding(model, frames, labels, share, args.ridge)
     with torch.no_grad():
         right = (model.emotion_classifier(states).argmax(-1) == labels).float().mean().item()
     print(f"{len(chosen)} clips; {right:.3f} of them recognised")

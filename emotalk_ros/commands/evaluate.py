@@ -303,15 +303,16 @@ def _cross_drive(
                 subject.load(), corpus, pairs, basis, lambda done, total: progress(done, total, 0), seed
             )
     table = screen_table(
-        f"{len(pairs)} pairs, words of one clip with the emotion of another: lips in mm; share of faces nearer to the "
-        "second emotion than to the first, and nearest to it of all (of the labels themselves: last column)",
+        f"{len(pairs)} pairs, words of one clip with the emotion of another: lips in mm; share of faces that are "
+        "nearer to the model's own face of the second clip than of the first (moves), nearer to the second clip's "
+        "emotion than to the first's, and nearest to it of all (of the labels themselves: last column)",
         1,
-        ["LVE own", "crossed", "ratio", "nearer", "nearest", "labels"],
+        ["LVE own", "crossed", "ratio", "moves", "nearer", "nearest", "labels"],
     )
     for name, row in found.items():
-        keys = ("lve_own_mm", "lve_cross_mm", "follows", "follows_of_all", "labels_follow_of_all")
-        own, cross, two, every, labels = (_cell(row[key], 3) for key in keys)
-        table.add_row(name, own, cross, f"{row['lve_ratio']:.3f}", two, every, labels)
+        keys = ("lve_own_mm", "lve_cross_mm", "follows_own", "follows", "follows_of_all", "labels_follow_of_all")
+        own, cross, moves, two, every, labels = (_cell(row[key], 3) for key in keys)
+        table.add_row(name, own, cross, f"{row['lve_ratio']:.3f}", moves, two, every, labels)
     Console().print(table)
     write_text(output / "disentangling.json", to_json(found))
     Console().print(f"wrote {output / 'disentangling.json'}", highlight=False, soft_wrap=True)

@@ -7,7 +7,8 @@ A rule-made teacher for a network, in four steps:
    coarticulation in synthetic visual speech", 1993), one dominance each for jaw, lip opening and lip shape, so that a
    /t/ keeps its jaw yet lets the lips round for the vowel that follows;
 3. loud speech opens the mouth wider (Lombard and effort studies; JALI's jaw axis, Edwards et al. 2016): where the
-   caller gives the loudness of the clip, it scales jaw and lip opening;
+   caller gives the loudness of the clip, it scales jaw and lip opening, and half of the jaw follows it whatever the
+   phone: vowels are loud because the mouth is open (sonority), in any language;
 4. /p b m/ shut the lips and /f v/ bring the lower lip to the teeth whatever the neighbours ask for: a contact function
    multiplies the opening away and adds mouthClose equal to the jaw plus a slight press. Closing begins before the
    acoustic closure and opening after the burst (lip kinematics of Lofqvist and Gracco 1997: 60 to 100 ms each way).
@@ -134,20 +135,24 @@ class MouthStyle:
     press: float = 0.07
     seal: float = 0.015
     """How much mouthClose exceeds jawOpen at a closure: presses away the hair's gap that a rest face has."""
-    loudness: float = 0.45
-    """0: opening does not depend on loudness; 1: opening is proportional to it."""
+    loudness: float = 0.25
+    """0: a phone's opening does not depend on loudness; 1: it is proportional to it."""
+    sonority: float = 0.5
+    """Share of the jaw that follows loudness alone, whatever the phone."""
     attack: float = 0.075
     """Time constant of anticipation: how early a phone's mouth shape begins."""
     release: float = 0.06
     """Time constant of carry-over."""
     close: float = 0.07
     """How long the lips take to shut before a closure, and to open after it."""
-    lead: float = -0.03
-    """Gestures run ahead of their sound by this much; real captures (video, depth camera) are a frame late."""
+    lead: float = -0.06
+    """Gestures run ahead of their sound by this much; real captures (video, rigs) are one or two frames late."""
     breath: float = 0.8
     """Opening before the first sound after a pause, relative to a mid vowel."""
     breath_time: float = 0.35
     """How long before the first sound the mouth opens."""
+    breath_jaw: float = 0.7
+    """How much of that opening the jaw takes part in."""
     offset: float = 0.10
     """How long after the last sound the mouth takes to shut."""
 
@@ -174,6 +179,10 @@ class _Track:
 
 
 _OVERSAMPLE = 4
+_MODERATE = 0.7
+"""Loudness of a moderately loud sound, and what counts as loudness where none is known."""
+_MID_VOWEL = 0.55
+"""Jaw target that loudness alone asks for at a moderately loud sound."""
 
 
 def mouth_from_phones(
@@ -197,7 +206,7 @@ def mouth_from_phones(
     coefficients = np.zeros((len(times), COUNT))
     if parsed:
         loud = _loudness_on(times, loudness, fps)
-        _write_open_mouth(coefficients, times, parsed, loud, style)
+        _write_open_mouth(coefficients, times, parsed, loud, loudness is not None, style)
         _write_contacts(coefficients, times, parsed, style)
     coefficients[:, INDEX["jawOpen"]] = np.maximum(coefficients[:, INDEX["jawOpen"]], style.rest_jaw)
     return coefficients.reshape(frames, _OVERSAMPLE, COUNT).mean(axis=1).astype(np.float32)
@@ -206,13 +215,13 @@ def mouth_from_phones(
 def loudness_curve(audio: NDArray[np.floating], frames: int, fps: float, sample_rate: int = 16000) -> Floats:
     """Loudness of each frame, 0..1, relative to the loud parts of the same clip: 0 at 30 dB below them. (frames,).
 
-    Speech band (pre-emphasis 0.9), 50 ms windows, decibels; blind to gain: the clip's own 95th percentile counts as 1.
+    The whole band as it is, 67 ms windows, decibels; blind to gain: the clip's own 95th percentile counts as 1. With
+    the treble lifted, fricatives would count as loud: that follows real jaws less (.56 against .67 on a captured take).
     """
     audio = np.asarray(audio, dtype=np.float64)
-    emphasised = np.diff(audio, prepend=0.0) + 0.1 * audio
-    power = np.concatenate([[0.0], np.cumsum(emphasised**2)])
+    power = np.concatenate([[0.0], np.cumsum(audio**2)])
     centre = ((np.arange(frames) + 0.5) / fps * sample_rate).astype(int)
-    half = int(0.025 * sample_rate)
+    half = int(sample_rate / 30.0)
     low = np.clip(centre - half, 0, len(audio))
     high = np.clip(centre + half, 0, len(audio))
     level = 10 * np.log10((power[high] - power[low]) / np.maximum(high - low, 1) + 1e-10)
@@ -250,7 +259,7 @@ def _parsed(phones: Sequence[Sequence[object]]) -> list[Phone]:
 
 def _loudness_on(times: Doubles, loudness: Floats | None, fps: float) -> Doubles:
     if loudness is None:
-        return np.full_like(times, 0.7)
+        return np.full_like(times, _MODERATE)
     smooth = np.convolve(np.pad(loudness.astype(np.float64), 2, mode="edge"), [0.1, 0.2, 0.4, 0.2, 0.1], mode="valid")
     return np.interp(times, (np.arange(len(smooth)) + 0.5) / fps, smooth)
 
@@ -274,13 +283,13 @@ def _pauses(parsed: list[Phone], least: float = 0.25) -> list[tuple[float, float
     return gaps
 
 
-def _speaking(times: Doubles, parsed: list[Phone], style: MouthStyle) -> Doubles:
-    """1 while speech moves the mouth, 0 in pauses: opens to breathe in before speech, shuts after the last sound."""
+def _speaking(times: Doubles, parsed: list[Phone], breath: float, style: MouthStyle) -> Doubles:
+    """1 while speech moves the mouth, 0 in pauses: opens by `breath` before speech, shuts after the last sound."""
     active = np.ones_like(times)
     for start, end in _pauses(parsed):
         shut = _ramp((times - start) / style.offset)
         breath_start = max(end - style.breath_time, start + style.offset)
-        opening = _ramp((times - breath_start) / max(0.5 * (end - breath_start), 0.04)) * style.breath
+        opening = _ramp((times - breath_start) / max(0.5 * (end - breath_start), 0.04)) * breath
         opening = np.maximum(opening, _ramp((times - end + 0.12) / 0.12))
         inside = (times >= start) & (times < end)
         active = np.where(inside, np.maximum(1.0 - shut, opening), active)
@@ -297,6 +306,7 @@ def _write_open_mouth(
     times: Doubles,
     parsed: list[Phone],
     loud: Doubles,
+    loudness_known: bool,
     style: MouthStyle,
 ) -> None:
     track = _Track(times)
@@ -307,14 +317,16 @@ def _write_open_mouth(
             track.add("jaw", part.jaw, _dominance(times, first, last, part.jaw_strength, style))
             track.add("lips", part.lips, _dominance(times, first, last, part.lips_strength, style))
             track.add("round", part.round, _dominance(times, first, last, part.round_strength, style))
-    active = _speaking(times, parsed, style)
+    active = _speaking(times, parsed, style.breath, style)
     # In the breath before speech there is no loudness yet: the mouth opens as for a moderately loud sound.
     effort = np.where(_voiced(times, parsed), loud, 0.6)
-    effort = np.convolve(np.pad(effort, 6, mode="edge"), np.full(13, 1 / 13), mode="valid")
-    gain = active * (1.0 - style.loudness + style.loudness * effort / 0.7)
+    slow = np.convolve(np.pad(effort, 6, mode="edge"), np.full(13, 1 / 13), mode="valid")
+    gain = 1.0 - style.loudness + style.loudness * slow / _MODERATE
     rounding = track.blend("round") * active
-    jaw = track.blend("jaw") * gain * style.jaw
-    lips = track.blend("lips") * gain
+    sonority = style.sonority if loudness_known else 0.0
+    jaw = (1.0 - sonority) * track.blend("jaw") * gain + sonority * _MID_VOWEL * effort / _MODERATE
+    jaw = jaw * _speaking(times, parsed, style.breath * style.breath_jaw, style) * style.jaw
+    lips = track.blend("lips") * gain * active
     out, spread = np.maximum(rounding, 0.0), np.maximum(-rounding, 0.0)
     for coefficient, value in (
         ("jawOpen", jaw),

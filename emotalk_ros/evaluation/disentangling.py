@@ -80,8 +80,10 @@ def measure(
     Returns:
         `lve_own_mm`: lips of A with A's own emotion against A's labels. `lve_cross_mm`: lips of A with B's emotion
         against the take of A's words in B's emotion where the corpus has one, else against A's labels.
-        `lve_ratio`: of the two means. `follows`: share whose expression is nearer to B's emotion than to A's;
-        `follows_of_all`: nearest to B's among all emotions. Nearness: mean of `EXPRESSION` over the frames, Euclidean,
+        `lve_ratio`: of the two means. `follows_own`: share whose expression is nearer to the one the model itself
+        gives B than to the one it gives A: whether the emotion that was heard moves with B. `follows`: share whose
+        expression is nearer to B's emotion than to A's, so it has to be heard right as well; `follows_of_all`: nearest
+        to B's among all emotions. Nearness: mean of `EXPRESSION` over the frames, Euclidean,
         to the means of the labels of the corpus's clips of that emotion. `labels_follow_of_all`: the same asked of
         B's own labels, the most that can be reached.
 
@@ -92,13 +94,15 @@ def measure(
     from emotalk_ros.model import EmotionControl
 
     centres = _emotion_centres(corpus)
-    own, cross, nearer, nearest, ceiling = [], [], [], [], []
+    own, cross, moved, nearer, nearest, ceiling = [], [], [], [], [], []
     for done, pair in enumerate(pairs):
         a, b = corpus[pair.content], corpus[pair.emotion]
         person = (a.person if a.person is not None else a.actor) % model.config.num_persons
         mine = model.predict(a.audio, person=person, level=a.level)
         control = EmotionControl.from_clip(b.audio)
         crossed = model.predict(a.audio, person=person, level=b.level, emotion=control)
+        theirs = model.predict(b.audio, person=person, level=b.level)
+        moved.append(float(_apart(crossed, theirs) < _apart(crossed, mine)))
         truth = a if pair.truth is None else corpus[pair.truth]
         own.append(_lip_error(mine, a.coefficients, basis))
         cross.append(_lip_error(crossed, truth.coefficients, basis))
@@ -112,6 +116,7 @@ def measure(
     figures = {
         "lve_own_mm": own,
         "lve_cross_mm": cross,
+        "follows_own": moved,
         "follows": nearer,
         "follows_of_all": nearest,
         "labels_follow_of_all": ceiling,
@@ -134,6 +139,12 @@ def _emotion_centres(corpus: Corpus) -> dict[str, NDArray[np.float64]]:
         if record.emotion is not None:
             sums[record.emotion].append(corpus.read_coefficients(k)[:, EXPRESSION].mean(axis=0, dtype=np.float64))
     return {emotion: np.mean(means, axis=0) for emotion, means in sorted(sums.items())}
+
+
+def _apart(one: Array, other: Array) -> float:
+    """Distance between the mean expressions of two faces."""
+    means = [c[:, EXPRESSION].mean(axis=0, dtype=np.float64) for c in (one, other)]
+    return float(np.linalg.norm(means[0] - means[1]))
 
 
 def _distances(coefficients: Array, centres: dict[str, NDArray[np.float64]]) -> dict[str, float]:

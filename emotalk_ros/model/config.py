@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from transformers import PreTrainedConfig, Wav2Vec2Config
 
 from emotalk_ros.emotions import EMOTIONS, PUBLISHED_EMOTIONS
-from emotalk_ros.model.timing import FEATURE_RATE, SAMPLE_RATE, conv_extent, ratio_ceil
+from emotalk_ros.model.timing import FEATURE_RATE, PROSODY_WINDOW, SAMPLE_RATE, conv_extent, ratio_ceil
 
 FRONTENDS = ("wave", "mel")
+EMOTION_FRONTENDS = (*FRONTENDS, "prosody")
 ATTENTIONS = ("full", "causal")
 NORMALIZATIONS = ("utterance", "none")
 RESAMPLINGS = ("align_corners", "grid")
@@ -33,8 +34,8 @@ _LARGE_ENCODER: dict[str, Any] = {
 _BASE_ENCODER: dict[str, Any] = {}  # Wav2Vec2Config's own defaults are wav2vec2-base
 
 
-def _mel_encoder(hidden: int, layers: int, heads: int, channels: int) -> dict[str, Any]:
-    """A small encoder on log-mel features; the strides 1, 2, 2 bring 4 spectra per frame down to one."""
+def _frame_encoder(hidden: int, layers: int, heads: int, channels: int, strides: tuple[int, ...]) -> dict[str, Any]:
+    """A small encoder on windows at the frame rate times the product of `strides`."""
     return {
         "hidden_size": hidden,
         "num_hidden_layers": layers,
@@ -42,7 +43,7 @@ def _mel_encoder(hidden: int, layers: int, heads: int, channels: int) -> dict[st
         "intermediate_size": 4 * hidden,
         "conv_dim": [channels, channels, hidden],
         "conv_kernel": [3, 4, 4],
-        "conv_stride": [1, 2, 2],
+        "conv_stride": list(strides),
         "conv_bias": True,
         "feat_extract_norm": "layer",
         "do_stable_layer_norm": True,
@@ -68,9 +69,10 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "emotion_labels": PUBLISHED_EMOTIONS,
     },
     "tiny": {
-        "content_config": _mel_encoder(hidden=192, layers=4, heads=4, channels=96),
-        "emotion_config": _mel_encoder(hidden=128, layers=3, heads=4, channels=64),
+        "content_config": _frame_encoder(hidden=192, layers=4, heads=4, channels=96, strides=(1, 2, 2)),
+        "emotion_config": _frame_encoder(hidden=96, layers=1, heads=4, channels=64, strides=(1, 2, 1)),
         "frontend": "mel",
+        "emotion_frontend": "prosody",
         "attention": "causal",
         "lookahead_frames": 3,
         "normalization": "none",
@@ -181,8 +183,8 @@ class SpeechConfig(PreTrainedConfig):
         return conv_extent(self.content_config.conv_kernel, self.content_config.conv_stride)
 
     def _extent(self, frontend: str, config: Wav2Vec2Config) -> int:
-        if frontend == "mel":
-            return self.mel_window // 2 + 1  # spectra are centred on rounded instants
+        if frontend in ("mel", "prosody"):  # windows are centred on rounded instants
+            return (self.mel_window if frontend == "mel" else PROSODY_WINDOW) // 2 + 1
         return conv_extent(config.conv_kernel, config.conv_stride) // 2 + total_stride(config) + 1
 
     def _fronts(self) -> list[tuple[str, str, Wav2Vec2Config]]:
@@ -225,12 +227,12 @@ class SpeechConfig(PreTrainedConfig):
 
     def _validate_mel(self) -> None:
         for name, front, config in self._fronts():
-            if front != "mel":
+            if front == "wave":
                 continue
             if self.resampling != "grid":
-                raise ValueError('the "mel" front end works on the frame grid: set resampling="grid"')
+                raise ValueError(f'the "{front}" front end works on the frame grid: set resampling="grid"')
             if any(stride > kernel for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True)):
-                raise ValueError(f"{name}: a convolution's stride exceeds its kernel, spectra would be skipped")
+                raise ValueError(f"{name}: a convolution's stride exceeds its kernel, windows would be skipped")
         if self.mel_window > self.mel_fft or self.mel_window < 2:
             raise ValueError(f"mel_window must be 2..mel_fft = {self.mel_fft}, got {self.mel_window}")
         if self.mel_floor <= 0 or self.mel_std <= 0:
@@ -242,11 +244,8 @@ class EmoTalkConfig(SpeechConfig):
 
     Args:
         emotion_config: `Wav2Vec2Config` (or its dict) of the emotion encoder; None: the paper's.
-        emotion_frontend: front end of the emotion encoder; None: as `frontend`.
-        emotion_mel_window: samples of its log-mel windows, longer ones resolve the harmonics of low voices; None: as
-            `mel_window`.
-        emotion_mel_bands: its mel bands: few keep it to loudness and tilt, away from who speaks; None: as `mel_bands`.
-        emotion_pitch_bands: bands of periodicity (65 to 520 Hz, log-spaced) that its "mel" front end adds; 0: none.
+        emotion_frontend: front end of the emotion encoder: one of `frontend`'s, or "prosody" (statistics of pitch,
+            voice quality and rhythm, see `model.prosody`); None: as `frontend`.
         content_dim, emotion_condition_dim, level_dim, person_dim: widths of the four parts of the decoder's input
             (512, 256, 32, 32 in the paper); their sum is the decoder's width and that of the emotion embedding.
         num_levels: intensity levels, always 2.
@@ -270,9 +269,6 @@ class EmoTalkConfig(SpeechConfig):
         self,
         emotion_config: Wav2Vec2Config | dict[str, Any] | None = None,
         emotion_frontend: str | None = None,
-        emotion_mel_window: int | None = None,
-        emotion_mel_bands: int | None = None,
-        emotion_pitch_bands: int = 0,
         content_dim: int = 512,
         emotion_condition_dim: int = 256,
         level_dim: int = 32,
@@ -292,9 +288,6 @@ class EmoTalkConfig(SpeechConfig):
     ) -> None:
         self.emotion_config = encoder_config(emotion_config)
         self.emotion_frontend = emotion_frontend or kwargs.get("frontend", "wave")
-        self.emotion_mel_window = emotion_mel_window
-        self.emotion_mel_bands = emotion_mel_bands
-        self.emotion_pitch_bands = emotion_pitch_bands
         self.content_dim = content_dim
         self.emotion_condition_dim = emotion_condition_dim
         self.level_dim = level_dim
@@ -316,7 +309,7 @@ class EmoTalkConfig(SpeechConfig):
         """The configuration called `name`, with fields replaced by `overrides`.
 
         "large": the paper's (640 M parameters); "base": the same with wav2vec2-base encoders (194 M);
-        "tiny": causal, on log-mel spectra (3.4 M), what the one that ships starts from (recipe `tiny`).
+        "tiny": causal, on log-mel spectra and prosody (2.9 M), what the one that ships starts from (recipe `tiny`).
         """
         if name not in _PRESETS:
             raise ValueError(f"unknown preset {name!r}; known: {', '.join(_PRESETS)}")
@@ -331,10 +324,6 @@ class EmoTalkConfig(SpeechConfig):
     def decoder_ff_dim(self) -> int:
         """Width of the decoder's feed-forward part."""
         return self.decoder_ff or self.decoder_dim
-
-    def _extent(self, frontend: str, config: Wav2Vec2Config) -> int:
-        longer = self.emotion_mel_window if frontend == "mel" and config is self.emotion_config else None
-        return longer // 2 + 1 if longer else super()._extent(frontend, config)
 
     @property
     def emotion_encoder_config(self) -> Wav2Vec2Config:
@@ -362,7 +351,7 @@ class EmoTalkConfig(SpeechConfig):
 
     def _validate(self) -> None:
         super()._validate()
-        one_of("emotion_frontend", self.emotion_frontend, FRONTENDS)
+        one_of("emotion_frontend", self.emotion_frontend, EMOTION_FRONTENDS)
         one_of("output_activation", self.output_activation, OUTPUT_ACTIVATIONS)
         one_of("decoder_activation", self.decoder_activation, ("relu", "gelu"))
         for name in ("period", "decoder_layers", "decoder_heads"):

@@ -53,14 +53,7 @@ class EmoTalk(SpeechNetwork):
         width = config.decoder_dim
         self.content_encoder = build_encoder(config, config.content_config, config.frontend)
         if config.disentangle:
-            self.emotion_encoder = build_encoder(
-                config,
-                config.emotion_config,
-                config.emotion_frontend,
-                config.emotion_mel_window,
-                config.emotion_mel_bands,
-                config.emotion_pitch_bands,
-            )
+            self.emotion_encoder = build_encoder(config, config.emotion_config, config.emotion_frontend)
         emotion_hidden = config.emotion_encoder_config.hidden_size
         self.emotion_classifier = EmotionClassifier(emotion_hidden, len(config.emotion_labels))
         self.content_head = nn.Linear(config.content_config.hidden_size, config.content_dim)
@@ -184,9 +177,9 @@ class EmoTalk(SpeechNetwork):
         return self.emotion_head(states)
 
     def freeze_feature_encoders(self) -> None:
-        """Freeze the wav2vec2 convolutions, as the paper trains; log-mel ones hold nothing pre-trained."""
+        """Freeze the wav2vec2 convolutions, as the paper trains; others hold nothing pre-trained."""
         for encoder in self._encoders():
-            if not encoder.is_mel:
+            if not encoder.on_frames:
                 encoder.feature_extractor.requires_grad_(False)
 
     @torch.no_grad()

@@ -17,7 +17,8 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
     Wav2Vec2PreTrainedModel,
 )
 
-from emotalk_ros.model.mel import LogMel, MelFrontEnd
+from emotalk_ros.model.analysis import FrameAnalysis
+from emotalk_ros.model.mel import FrameFrontEnd
 from emotalk_ros.model.timing import conv_extent, conv_lengths, sample_grid, valid_mask
 
 CHUNK_FEATURES = 1500
@@ -27,19 +28,19 @@ CHUNK_FEATURES = 1500
 class SpeechEncoder(Wav2Vec2PreTrainedModel):
     """Samples to features to hidden states, in two calls, because the paper resamples between them.
 
-    Built from `Wav2Vec2FeatureEncoder` (or `MelFrontEnd`), `Wav2Vec2FeatureProjection` and
+    Built from `Wav2Vec2FeatureEncoder` (or `FrameFrontEnd`), `Wav2Vec2FeatureProjection` and
     `Wav2Vec2Encoder(StableLayerNorm)` under their own names, so that a Hugging Face wav2vec2 checkpoint fits.
 
     Args:
         config: sizes; `do_stable_layer_norm` and `feat_extract_norm` choose between the two wav2vec2 kinds.
-        log_mel: the spectra of the "mel" front end; None: wav2vec2's convolutions.
+        analysis: the windows of a front end on the frame grid ("mel", "prosody"); None: wav2vec2's convolutions.
         causal: position t sees positions up to t only, in attention and in the positional convolution.
     """
 
-    def __init__(self, config: Wav2Vec2Config, log_mel: LogMel | None = None, causal: bool = False) -> None:
+    def __init__(self, config: Wav2Vec2Config, analysis: FrameAnalysis | None = None, causal: bool = False) -> None:
         super().__init__(config)
         self.causal = causal
-        self.feature_extractor = MelFrontEnd(config, log_mel) if log_mel else Wav2Vec2FeatureEncoder(config)
+        self.feature_extractor = FrameFrontEnd(config, analysis) if analysis else Wav2Vec2FeatureEncoder(config)
         self.feature_projection = Wav2Vec2FeatureProjection(config)
         stack = Wav2Vec2EncoderStableLayerNorm if config.do_stable_layer_norm else Wav2Vec2Encoder
         self.encoder = stack(config)
@@ -51,13 +52,13 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, LogMel):
+        if isinstance(module, FrameAnalysis):
             module.reset_constants()
 
     @property
-    def is_mel(self) -> bool:
-        """Whether features come from log-mel spectra, on the frame grid already."""
-        return isinstance(self.feature_extractor, MelFrontEnd)
+    def on_frames(self) -> bool:
+        """Whether features lie on the frame grid already: log-mel spectra, prosody."""
+        return isinstance(self.feature_extractor, FrameFrontEnd)
 
     def feature_lengths(self, lengths: Tensor) -> Tensor:
         """Features (B,) of clips with `lengths` (B,) samples, for the "wave" front end."""
@@ -83,7 +84,7 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
 
     def grid_features(self, values: Tensor, positions: int, fps: int) -> Tensor:
         """(B, N) samples to (B, positions, channels) at the instants t / fps; silence surrounds the clip."""
-        if self.is_mel:
+        if self.on_frames:
             return self.feature_extractor(values, positions)
         # Pad so that feature k is centred at sample k * stride - offset, and the first instant lies between two.
         left = self.stride

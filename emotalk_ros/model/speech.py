@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, Wav2Vec2Config
 from transformers import initialization as init
 
+from emotalk_ros.model.analysis import FrameAnalysis
 from emotalk_ros.model.config import SpeechConfig, total_stride
 from emotalk_ros.model.encoder import SpeechEncoder
 from emotalk_ros.model.inference import SpeechToFace
 from emotalk_ros.model.mel import LogMel
+from emotalk_ros.model.prosody import Prosody
 from emotalk_ros.model.timing import SAMPLE_RATE, frame_count, published_frame_count, stretch, valid_mask
 
 NORMALIZATION_EPS = 1e-7
@@ -36,7 +40,7 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, LogMel):
+        elif isinstance(module, FrameAnalysis):
             module.reset_constants()
         else:
             super()._init_weights(module)
@@ -126,34 +130,25 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
         return person.to(self.dtype)
 
 
-def build_encoder(
-    config: SpeechConfig,
-    sizes: Wav2Vec2Config,
-    frontend: str,
-    window: int | None = None,
-    bands: int | None = None,
-    pitch: int = 0,
-) -> SpeechEncoder:
-    """The encoder of `sizes` with its front end, causal if the configuration says so; see `build_log_mel`."""
+def build_encoder(config: SpeechConfig, sizes: Wav2Vec2Config, frontend: str) -> SpeechEncoder:
+    """The encoder of `sizes` with its front end, causal if the configuration says so."""
     rate = config.fps * total_stride(sizes)
-    log_mel = build_log_mel(config, rate, window, bands, pitch) if frontend == "mel" else None
-    return SpeechEncoder(sizes, log_mel, causal=config.attention == "causal")
+    analyses: dict[str, Callable[[], FrameAnalysis | None]] = {
+        "mel": lambda: build_log_mel(config, rate),
+        "prosody": lambda: Prosody(rate),
+        "wave": lambda: None,
+    }
+    return SpeechEncoder(sizes, analyses[frontend](), causal=config.attention == "causal")
 
 
-def build_log_mel(
-    config: SpeechConfig, rate: int, window: int | None = None, bands: int | None = None, pitch: int = 0
-) -> LogMel:
-    """Log-mel spectra, `rate` per second, with the configuration's constants; `window` samples and `bands` instead of
-    its own, and `pitch` bands of periodicity besides.
-    """
-    length = window or config.mel_window
+def build_log_mel(config: SpeechConfig, rate: int) -> LogMel:
+    """Log-mel spectra, `rate` per second, with the configuration's constants."""
     return LogMel(
-        bands or config.mel_bands,
-        length,
-        max(config.mel_fft, 1 << (length - 1).bit_length()),
+        config.mel_bands,
+        config.mel_window,
+        config.mel_fft,
         config.mel_floor,
         config.mel_mean,
         config.mel_std,
         rate,
-        pitch,
     )

@@ -15,6 +15,10 @@ FEATURE_RATE = 50
 """wav2vec2's features per second, as the published code takes it (16000 / 320)."""
 
 
+PROSODY_WINDOW = 800
+"""Samples of a window of the prosody front end: 50 ms, three periods of the lowest voices."""
+
+
 def ratio_ceil(numerator: int, denominator: int) -> int:
     """ceil(numerator / denominator) in integers."""
     return -(-numerator // denominator)

@@ -16,6 +16,8 @@ from emotalk_ros.training.recipe import AugmentRecipe
 Floats = NDArray[np.float32]
 
 _BANK_SECONDS = 20
+_ROOM_DB = 6.0
+"""Standard deviation of the random response of noise without speech."""
 
 
 def coloured_noise(seed: int = 0, seconds: float = _BANK_SECONDS) -> dict[str, Floats]:
@@ -56,8 +58,7 @@ class Augmenter:
         gain, chance_noise, snr, chance_low, cut = rng.random(5)
         noise = self.noise(len(audio), rng)
         if chance_low < r.lowpass_probability:
-            pole = np.exp(-2 * np.pi * _between(r.lowpass_hz, cut) / SAMPLE_RATE)
-            audio = lfilter([(1 - pole) ** 2], [1.0, -2 * pole, pole**2], audio).astype(np.float32)
+            audio = _low_pass(audio, _between(r.lowpass_hz, cut))
         if chance_noise < r.noise_probability:
             level = float(np.sqrt(np.mean(audio**2))) * 10 ** (-_between(r.noise_snr_db, snr) / 20)
             audio = audio + np.float32(level) * noise
@@ -68,12 +69,29 @@ class Augmenter:
         return np.clip(audio, -1.0, 1.0)
 
     def still(self, count: int, rng: np.random.Generator) -> Floats:
-        """A window without speech: digital silence one time in four, else room noise at the recipe's level."""
-        silent, level = rng.random(2)
+        """A window without speech: digital silence one time in four, else room noise at the recipe's level.
+
+        Rooms and microphones colour their noise in any way: half of it loses its treble above 0.3 to 6 kHz, all of it
+        passes a random response, and one time in four it sets in somewhere in the window.
+        """
+        silent, level, dull, cut, late, onset = rng.random(6)
         noise = self.noise(count, rng)
+        response = tuple(rng.normal(0.0, _ROOM_DB, 5))
         if silent < 0.25:
             return np.zeros(count, np.float32)
-        return np.clip(noise * np.float32(10 ** (_between(self.recipe.still_level_db, level) / 20)), -1.0, 1.0)
+        if dull < 0.5:
+            noise = _low_pass(noise, 300.0 * 20.0**cut)
+        noise = equalise(noise, response).astype(np.float32)
+        noise *= np.float32(10 ** (_between(self.recipe.still_level_db, level) / 20) / (noise.std() + 1e-9))
+        if late < 0.25:
+            noise[: int(onset * count)] = 0.0
+        return np.clip(noise, -1.0, 1.0)
+
+
+def _low_pass(audio: Floats, hertz: float) -> Floats:
+    """One pole, twice."""
+    pole = np.exp(-2 * np.pi * hertz / SAMPLE_RATE)
+    return np.asarray(lfilter([(1 - pole) ** 2], [1.0, -2 * pole, pole**2], audio), dtype=np.float32)
 
 
 def _between(limits: tuple[float, float], share: float) -> float:

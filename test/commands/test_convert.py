@@ -73,7 +73,7 @@ def test_benchmark(tmp_path):
     figures = json.loads(report.read_text())
     assert figures["clips"] == []
     assert figures["hop"]["window"] == 0.5
-    assert figures["hop"]["parameters"] > 3e6
+    assert figures["hop"]["parameters"] > 2e6
     assert run("benchmark", "tiny", "--seconds", "a,b").exit_code == 2
     done = run("benchmark", tmp_path / "nowhere", "--seconds", "")
     assert done.exit_code == 1

@@ -45,6 +45,13 @@ VARIANTS = {
         "emotion_config": MEL_ENCODER,
         **STREAMING,
     },
+    "streaming_prosody": {
+        "frontend": "mel",
+        "emotion_frontend": "prosody",
+        "content_config": MEL_ENCODER,
+        "emotion_config": {**MEL_ENCODER, "conv_stride": [1, 2, 1]},
+        **STREAMING,
+    },
     "grid_full": {
         "frontend": "mel",
         "content_config": MEL_ENCODER,

@@ -35,7 +35,7 @@ def test_a_clip_in_a_batch_equals_the_clip_alone(variant):
             assert not together.coefficients[row, frames:].any()
 
 
-@pytest.mark.parametrize("variant", ["paper", "streaming_mel", "grid_full"])
+@pytest.mark.parametrize("variant", ["paper", "streaming_mel", "grid_full", "streaming_prosody"])
 def test_cross_drive_in_a_batch_equals_the_pair_alone(variant):
     model = small_model(variant)
     values, lengths = batch_of((24_000, 9_337), padding=2.0)

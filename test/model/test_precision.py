@@ -43,9 +43,9 @@ def test_spectra_stay_in_float32(tmp_path):
     small_model("streaming_mel").save_pretrained(tmp_path)
     model = load_model(tmp_path, dtype=torch.bfloat16)
     for kind in (torch.bfloat16, torch.float16):
-        constants = model.to(kind).content_encoder.feature_extractor.log_mel
+        constants = model.to(kind).content_encoder.feature_extractor.analysis
         assert constants.filters.dtype == constants.window.dtype == torch.float32
-        assert torch.equal(constants.filters, load_model(tmp_path).content_encoder.feature_extractor.log_mel.filters)
+        assert torch.equal(constants.filters, load_model(tmp_path).content_encoder.feature_extractor.analysis.filters)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -80,7 +80,7 @@ class Baseline(SpeechNetwork):
     def freeze_feature_encoders(self) -> None:
         """Freeze wav2vec2's convolutions, where there are any."""
         encoder = getattr(self, "content_encoder", None)
-        if encoder is not None and not encoder.is_mel:
+        if encoder is not None and not encoder.on_frames:
             encoder.feature_extractor.requires_grad_(False)
 
 

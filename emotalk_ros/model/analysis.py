@@ -1,0 +1,55 @@
+"""What front ends on the frame grid share: windows at the instants i / rate, constants that no cast may reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from emotalk_ros.model.timing import SAMPLE_RATE
+
+
+class FrameAnalysis(nn.Module):
+    """Analyses `rate` windows per second, centred on the instants i / rate (rounded to samples), always in float32.
+
+    The rate need not divide 16000: at 120 per second windows start at round(i * 400 / 3), so that a stream cut at
+    multiples of 1600 samples keeps every window where it was. A subclass has `length` and `fft` (samples), `window`
+    (length,), `channels`, computes its constants in `reset_constants` and values in `forward(values, first, count)`.
+    """
+
+    window: Tensor
+    channels: int
+
+    def __init__(self, length: int, fft: int, rate: int) -> None:
+        super().__init__()
+        self.length, self.fft, self.rate = length, fft, rate
+        self.register_buffer("window", torch.empty(length), persistent=False)
+
+    def reset_constants(self) -> None:
+        """Compute window and filters anew (they are not part of a checkpoint)."""
+        if self.window.is_meta:
+            return
+        window = torch.hann_window(self.length, dtype=torch.float64)
+        # Unit energy: the power of full-scale white noise is 1 per bin, whatever the window.
+        self.window = (window / window.square().sum().sqrt()).float().to(self.window.device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FrameAnalysis:
+        super()._apply(fn, recurse)
+        self.reset_constants()  # a cast to bfloat16 must not reach the filters
+        return self
+
+    def power(self, values: Tensor, first: int, count: int) -> Tensor:
+        """Power spectra first .. first + count - 1, (B, count, fft // 2 + 1) float32, of clips (B, N); each clip is
+        silent before 0 (`first` may be negative) and after its end.
+        """
+        index = torch.arange(first, first + count, device=values.device)
+        starts = torch.div(2 * index * SAMPLE_RATE + self.rate, 2 * self.rate, rounding_mode="floor")
+        left = self.length // 2 - (2 * first * SAMPLE_RATE + self.rate) // (2 * self.rate)
+        end = (2 * (first + count - 1) * SAMPLE_RATE + self.rate) // (2 * self.rate) + self.length - self.length // 2
+        padded = functional.pad(values.float(), (left, max(0, end - values.shape[1])))
+        where = (starts + (left - self.length // 2))[:, None] + torch.arange(self.length, device=values.device)
+        with torch.autocast(values.device.type, enabled=False):
+            spectrum = torch.fft.rfft(padded[:, where] * self.window, n=self.fft)
+            return spectrum.real.square() + spectrum.imag.square()
