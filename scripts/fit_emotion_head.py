@@ -7,7 +7,8 @@ Two things are fitted on CORPUS (training actors only):
 
 1. the classifier: a multinomial logistic regression on the emotion encoder's mean state over clips heard through random
    microphones, whole with silence of up to 1.3 s around the speech or as windows of a stream, written into its two
-   layers (a small slope, where tanh is linear). A full network head fits the made-up emotions better and real ones worse;
+   layers (a small slope, where tanh is linear). A full network head fits the made-up emotions better and real ones
+   worse;
 2. the prototypes, for choosing an emotion by name: per label the embedding that makes the decoder give faces nearest to
    that label's, for any content, person and level (Adam on the embeddings alone).
 """
