@@ -64,8 +64,13 @@ def speech():
     random_numbers = np.random.default_rng(8)
     time = np.arange(20123) / 16000
     loud = 0.25 * (np.sin(2 * np.pi * 2.0 * time) > -0.4)
-    tone = np.sin(2 * np.pi * 150 * time) + 0.5 * np.sin(2 * np.pi * 600 * time)
-    return (loud * tone + 0.002 * random_numbers.standard_normal(len(time))).astype(np.float32)
+    pitch = 140 * 2 ** (0.2 * np.sin(2 * np.pi * 1.3 * time))
+    phase = 2 * np.pi * np.cumsum(pitch) / 16000
+    formants = ((750, 90), (1250, 110), (2600, 160))  # an open vowel: a humming tone is no voice to a network
+    strength = [sum(1 / (1 + ((140 * k - f) / w) ** 2) for f, w in formants) + 0.3 / k for k in range(1, 28)]
+    voice = sum(amount * np.sin(k * phase) for k, amount in enumerate(strength, 1))
+    voice /= np.abs(voice).max()
+    return (loud * voice + 0.002 * random_numbers.standard_normal(len(time))).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
