@@ -16,7 +16,6 @@ import argparse
 import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -30,7 +29,7 @@ from rich.progress import Progress
 from shipped_collections import COLLECTIONS, Collection, Repository, Trees
 
 from emotalk_ros.corpus.phone_times import PhoneTimes, Spoken, write_phone_times
-from emotalk_ros.corpus.readers.base import read_audio
+from emotalk_ros.corpus.readers.base import leave_interrupts_to_the_parent, read_audio
 from emotalk_ros.corpus.store import SAMPLE_RATE, CorpusError
 from emotalk_ros.files import LEFTOVERS, replacing
 
@@ -144,7 +143,7 @@ def converted(recordings: list[Spoken], folder: Path, jobs: int, problems: list[
     if jobs == 1:
         yield from _good(map(convert, work), problems)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs, _leave_interrupts_to_the_parent) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs, leave_interrupts_to_the_parent) as pool:
         yield from _good(pool.imap(convert, work, chunksize=8), problems)
 
 
@@ -154,10 +153,6 @@ def _good(results: Iterable[tuple[Spoken, str]], problems: list[str]) -> Iterato
             problems.append(f"{spoken.stem}: {problem}")
         else:
             yield spoken
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def build(name: str, args: argparse.Namespace) -> tuple[PhoneTimes, list[str]]:
@@ -175,7 +170,7 @@ def build(name: str, args: argparse.Namespace) -> tuple[PhoneTimes, list[str]]:
             bar.advance(task)
         task = bar.add_task(f"{name}: phones", total=len(ready))
         times = write_phone_times(args.out / name, ready, args.jobs, lambda _: bar.advance(task))
-    problems += [f"{result.stem}: {result.status.removeprefix('fail: ')}" for result in times.failures]
+    problems += [result.problem for result in times.failures]
     return times, problems
 
 

@@ -152,7 +152,7 @@ def phones(
         console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     left_out = [f"{p.name}: {p.reason}" for p in found if not isinstance(p, Utterance)]
-    left_out += [f"{result.stem}: {result.status.removeprefix('fail: ')}" for result in times.failures]
+    left_out += [result.problem for result in times.failures]
     for text in left_out:
         console.print(f"[yellow]left out[/yellow] {escape(text)}", highlight=False, soft_wrap=True)
     aligned = len(times.results) - len(times.failures)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -150,3 +151,9 @@ def guess_pronunciation(word: str) -> list[str]:
 def _plain(name: str) -> str:
     """A phone without stress; every kind of silence and noise is SIL."""
     return "SIL" if name in _SILENT or name.startswith(("+", "<", "[")) else name.rstrip("012")
+
+
+@lru_cache(maxsize=1)
+def shared_aligner() -> Aligner:
+    """The aligner of this process: loading its model takes a while."""
+    return Aligner()

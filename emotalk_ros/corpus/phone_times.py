@@ -14,21 +14,20 @@ run goes on; clips that an earlier run aligned to the same text are not aligned 
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from emotalk_ros.corpus.align import Aligner
-from emotalk_ros.corpus.readers.base import read_audio
+from emotalk_ros.corpus.align import shared_aligner
+from emotalk_ros.corpus.readers.base import leave_interrupts_to_the_parent, read_audio, stem_table
 from emotalk_ros.corpus.store import CorpusError, Phone
 from emotalk_ros.files import write_text
 
 PHONES, TRANSCRIPTS, STATUS = "phones.json", "transcripts.json", "align_status.json"
 PARTIAL = "phones.jsonl.partial"
+_FAILED = "fail: "
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,11 @@ class Timed:
     def failed(self) -> bool:
         """Whether no phones were found."""
         return not self.phones
+
+    @property
+    def problem(self) -> str:
+        """Stem and reason of a failure, in words."""
+        return f"{self.stem}: {self.status.removeprefix(_FAILED)}"
 
 
 @dataclass
@@ -90,7 +94,7 @@ def write_phone_times(
         else:
             waiting.append(spoken)
     if waiting:
-        _aligner()  # its absence is to be told once, not once a clip
+        shared_aligner()  # its absence is to be told once, not once a clip
     with open(folder / PARTIAL, "a", encoding="utf-8") as journal:
         journal.write("\n")  # the last line may be torn
         for result in _outcomes(waiting, jobs):
@@ -109,30 +113,21 @@ def time_phones(spoken: Spoken) -> Timed:
     try:
         audio = read_audio(spoken.audio)
         if spoken.grammar:
-            text = _aligner().recognise(audio, spoken.grammar)
-        found = _aligner().align(audio, text)
+            text = shared_aligner().recognise(audio, spoken.grammar)
+        found = shared_aligner().align(audio, text)
     except CorpusError as error:
-        return Timed(spoken.stem, text, f"fail: {error}")
+        return Timed(spoken.stem, text, f"{_FAILED}{error}")
     status = f"ok:g2p={','.join(found.guessed)}" if found.guessed else "ok"
     phones = tuple((name, round(start, 3), round(end, 3)) for name, start, end in found.phones)
     return Timed(spoken.stem, text, status, phones)
-
-
-@lru_cache(maxsize=1)
-def _aligner() -> Aligner:
-    return Aligner()
 
 
 def _outcomes(recordings: list[Spoken], jobs: int) -> Iterator[Timed]:
     if jobs <= 1 or len(recordings) < 2:
         yield from map(time_phones, recordings)
         return
-    with get_context("spawn").Pool(min(jobs, len(recordings)), _leave_interrupts_to_the_parent) as pool:
+    with get_context("spawn").Pool(min(jobs, len(recordings)), leave_interrupts_to_the_parent) as pool:
         yield from pool.imap_unordered(time_phones, recordings, chunksize=4)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _known(folder: Path) -> dict[str, Timed]:
@@ -141,7 +136,10 @@ def _known(folder: Path) -> dict[str, Timed]:
         raise CorpusError(
             f"{folder / PHONES} comes from elsewhere (no {STATUS} beside it): use it as it is, or move it away"
         )
-    phones, texts, status = (_table(folder / name) for name in (PHONES, TRANSCRIPTS, STATUS))
+    try:
+        phones, texts, status = (stem_table(folder / name) for name in (PHONES, TRANSCRIPTS, STATUS))
+    except CorpusError as error:
+        raise CorpusError(f"{error}; remove it to align anew") from error
     known = {}
     for stem in phones.keys() | status.keys():
         rows = tuple((str(name), float(start), float(end)) for name, start, end in phones.get(stem, ()))
@@ -172,15 +170,3 @@ def _finish(folder: Path, results: dict[str, Timed]) -> None:
         )
         write_text(folder / name, "{\n" + rows + "\n}\n")
     (folder / PARTIAL).unlink(missing_ok=True)
-
-
-def _table(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CorpusError(f"{path}: not JSON ({error}); remove it to align anew") from error
-    if not isinstance(table, dict):
-        raise CorpusError(f"{path}: must map stems to values; remove it to align anew")
-    return table

@@ -199,6 +199,8 @@ def mouth_from_phones(
     Raises ValueError naming an unknown phone, a negative duration or a wrong loudness length.
     """
     style = style or MouthStyle()
+    if loudness is None:
+        style = replace(style, sonority=0.0)
     parsed = _parsed(phones)
     if loudness is not None and loudness.shape != (frames,):
         raise ValueError(f"loudness has shape {loudness.shape}, expected ({frames},)")
@@ -206,7 +208,7 @@ def mouth_from_phones(
     coefficients = np.zeros((len(times), COUNT))
     if parsed:
         loud = _loudness_on(times, loudness, fps)
-        _write_open_mouth(coefficients, times, parsed, loud, loudness is not None, style)
+        _write_open_mouth(coefficients, times, parsed, loud, style)
         _write_contacts(coefficients, times, parsed, style)
     coefficients[:, INDEX["jawOpen"]] = np.maximum(coefficients[:, INDEX["jawOpen"]], style.rest_jaw)
     return coefficients.reshape(frames, _OVERSAMPLE, COUNT).mean(axis=1).astype(np.float32)
@@ -306,7 +308,6 @@ def _write_open_mouth(
     times: Doubles,
     parsed: list[Phone],
     loud: Doubles,
-    loudness_known: bool,
     style: MouthStyle,
 ) -> None:
     track = _Track(times)
@@ -323,8 +324,7 @@ def _write_open_mouth(
     slow = np.convolve(np.pad(effort, 6, mode="edge"), np.full(13, 1 / 13), mode="valid")
     gain = 1.0 - style.loudness + style.loudness * slow / _MODERATE
     rounding = track.blend("round") * active
-    sonority = style.sonority if loudness_known else 0.0
-    jaw = (1.0 - sonority) * track.blend("jaw") * gain + sonority * _MID_VOWEL * effort / _MODERATE
+    jaw = (1.0 - style.sonority) * track.blend("jaw") * gain + style.sonority * _MID_VOWEL * effort / _MODERATE
     jaw = jaw * _speaking(times, parsed, style.breath * style.breath_jaw, style) * style.jaw
     lips = track.blend("lips") * gain * active
     out, spread = np.maximum(rounding, 0.0), np.maximum(-rounding, 0.0)

@@ -1,8 +1,8 @@
 """Content and emotion apart: the words of clip A performed with the emotion of clip B.
 
-Two questions (EmoTalk, section 3.2, puts them as training targets; here they are measured on voices held out):
-do the lips stay those of A, and does the expression become that of B? Both clips are of one actor, with different
-sentences and emotions; a corpus of `emotalk synthesize` has such pairs, RAVDESS too.
+Three questions (EmoTalk, section 3.2, puts them as training targets; here they are measured on voices held out): do the
+lips stay those of A, does the expression move with B, and does it become that of B's label? Both clips are
+of one actor, with different sentences and emotions; a corpus of `emotalk synthesize` has such pairs, RAVDESS too.
 """
 
 from __future__ import annotations

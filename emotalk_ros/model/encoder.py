@@ -17,8 +17,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
     Wav2Vec2PreTrainedModel,
 )
 
-from emotalk_ros.model.analysis import FrameAnalysis
-from emotalk_ros.model.mel import FrameFrontEnd
+from emotalk_ros.model.frontend import FrameAnalysis, FrameFrontEnd
 from emotalk_ros.model.timing import conv_extent, conv_lengths, sample_grid, valid_mask
 
 CHUNK_FEATURES = 1500

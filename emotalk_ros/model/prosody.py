@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from emotalk_ros.model.analysis import FrameAnalysis
+from emotalk_ros.model.frontend import FrameAnalysis
 from emotalk_ros.model.timing import PROSODY_WINDOW, SAMPLE_RATE
 
 _LOWEST, _OCTAVES, _PER_OCTAVE = 65.0, 3, 24

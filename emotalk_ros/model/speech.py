@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, Wav2Vec2Config
 from transformers import initialization as init
 
-from emotalk_ros.model.analysis import FrameAnalysis
 from emotalk_ros.model.config import SpeechConfig, total_stride
 from emotalk_ros.model.encoder import SpeechEncoder
+from emotalk_ros.model.frontend import FrameAnalysis
 from emotalk_ros.model.inference import SpeechToFace
 from emotalk_ros.model.mel import LogMel
 from emotalk_ros.model.prosody import Prosody
@@ -133,12 +131,12 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
 def build_encoder(config: SpeechConfig, sizes: Wav2Vec2Config, frontend: str) -> SpeechEncoder:
     """The encoder of `sizes` with its front end, causal if the configuration says so."""
     rate = config.fps * total_stride(sizes)
-    analyses: dict[str, Callable[[], FrameAnalysis | None]] = {
-        "mel": lambda: build_log_mel(config, rate),
-        "prosody": lambda: Prosody(rate),
-        "wave": lambda: None,
-    }
-    return SpeechEncoder(sizes, analyses[frontend](), causal=config.attention == "causal")
+    analysis: FrameAnalysis | None = None  # "wave": wav2vec2's own convolutions
+    if frontend == "mel":
+        analysis = build_log_mel(config, rate)
+    elif frontend == "prosody":
+        analysis = Prosody(rate)
+    return SpeechEncoder(sizes, analysis, causal=config.attention == "causal")
 
 
 def build_log_mel(config: SpeechConfig, rate: int) -> LogMel:

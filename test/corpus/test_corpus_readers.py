@@ -247,7 +247,7 @@ class FakeAligner:
 def test_transcribed_layouts_are_recognised_and_aligned(tmp_path, monkeypatch):
     from emotalk_ros.corpus.readers import aligned
 
-    monkeypatch.setattr(aligned, "_aligner", FakeAligner)
+    monkeypatch.setattr(aligned, "shared_aligner", FakeAligner)
     libri, lj, text, rav = (tmp_path / name for name in ("libri", "lj", "text", "rav"))
     wav(libri / "12/34/12-34-0001.flac")
     wav(libri / "12/34/12-34-0002.flac")

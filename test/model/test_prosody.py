@@ -3,18 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from small_models import MEL_ENCODER, small_config, small_model, speechlike
+from small_models import small_config, small_model, speechlike
 
 from emotalk_ros.model import EmoTalk, EmoTalkConfig
-from emotalk_ros.model.mel import FrameFrontEnd
+from emotalk_ros.model.frontend import FrameFrontEnd
 from emotalk_ros.model.prosody import Prosody
 from emotalk_ros.model.timing import PROSODY_WINDOW
 
 RATE = 60
-OPTIONS = {
-    "emotion_frontend": "prosody",
-    "emotion_config": {**MEL_ENCODER, "conv_stride": [1, 2, 1]},
-}
 
 
 def voice(pitch, tilt=1.0, seconds=1.0):
@@ -83,7 +79,7 @@ def test_windows_of_a_stream_are_measured_alike_wherever_it_is_cut():
 
 
 def test_they_reach_the_convolutions_and_a_checkpoint_stays_small(tmp_path):
-    model = small_model("streaming_mel", **OPTIONS)
+    model = small_model("streaming_prosody")
     extractor = model.emotion_encoder.feature_extractor
     assert isinstance(extractor, FrameFrontEnd)
     assert extractor.convolutions[0].in_channels == Prosody(RATE).channels == 40
@@ -96,7 +92,7 @@ def test_they_reach_the_convolutions_and_a_checkpoint_stays_small(tmp_path):
 
 
 def test_its_windows_count_in_the_look_ahead():
-    model = small_model("streaming_mel", lookahead_frames=2, **OPTIONS)
+    model = small_model("streaming_prosody", lookahead_frames=2)
     assert model.config.lookahead_samples == 2 * 16_000 // 30 + 1 + 401
     audio = speechlike(16_000)
     before = model.predict(audio)

@@ -7,11 +7,9 @@ and `align_status.json`); LibriSpeech (`<speaker>/<chapter>/*.flac` and `*.trans
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.audio import SAMPLE_RATE
-from emotalk_ros.corpus.align import Aligner
+from emotalk_ros.corpus.align import shared_aligner
 from emotalk_ros.corpus.labels import labels_from_phones
-from emotalk_ros.corpus.readers.base import Item, Problem, clip_id, find_audio, numbered, read_audio, unmatched
+from emotalk_ros.corpus.readers.base import (
+    Item,
+    Problem,
+    clip_id,
+    find_audio,
+    numbered,
+    read_audio,
+    stem_table,
+    unmatched,
+)
 from emotalk_ros.corpus.readers.recorded import RavdessName
 from emotalk_ros.corpus.store import Clip, CorpusError, Phone, parse_phones
 from emotalk_ros.corpus.visemes import loudness_curve
@@ -96,8 +103,8 @@ def detect_layout(source: Path, timed: bool = True) -> str:
 
 def _read_phones_layout(source: Path) -> Iterator[Utterance | Problem]:
     audio = find_audio(source / "audio" if (source / "audio").is_dir() else source)
-    phones, texts = _json(source / "phones.json"), _json(source / "transcripts.json")
-    status = _json(source / "align_status.json")
+    phones, texts = stem_table(source / "phones.json"), stem_table(source / "transcripts.json")
+    status = stem_table(source / "align_status.json")
     yield from unmatched(audio, phones, "phones in phones.json")
     for stem in sorted(set(audio) & set(phones)):
         state = str(status.get(stem, "ok"))
@@ -220,7 +227,7 @@ def _item(utterance: Utterance, actor: int, fps: float, source: str) -> Item:
 def _phones(utterance: Utterance, audio: NDArray[np.float32]) -> tuple[Phone, ...]:
     """The given phones, checked against the audio's length, or those of forced alignment."""
     if utterance.phones is None:
-        return _aligner().align(audio, utterance.text).phones
+        return shared_aligner().align(audio, utterance.text).phones
     try:
         phones = parse_phones(utterance.phones)
     except (TypeError, ValueError) as error:
@@ -231,20 +238,3 @@ def _phones(utterance: Utterance, audio: NDArray[np.float32]) -> tuple[Phone, ..
     if phones[-1][2] > length + 0.25:
         raise CorpusError(f"phones end at {phones[-1][2]:.2f} s but the audio at {length:.2f} s")
     return phones
-
-
-@lru_cache(maxsize=1)
-def _aligner() -> Aligner:
-    return Aligner()
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CorpusError(f"{path}: not JSON ({error})") from error
-    if not isinstance(raw, dict):
-        raise CorpusError(f"{path}: must map stems to values")
-    return raw

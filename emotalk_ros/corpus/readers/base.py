@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -110,7 +111,7 @@ def _outcomes(items: Sequence[Item], writer: CorpusWriter, jobs: int) -> Iterato
     # Items hold functions, which do not pickle: the workers inherit them.
     _INHERITED[:] = [items, writer]
     try:
-        with get_context("fork").Pool(jobs, initializer=_leave_interrupts_to_the_parent) as pool:
+        with get_context("fork").Pool(jobs, initializer=leave_interrupts_to_the_parent) as pool:
             for index, outcome in enumerate(pool.imap(_read_inherited, range(len(items)))):
                 yield items[index].name, outcome
     finally:
@@ -120,7 +121,8 @@ def _outcomes(items: Sequence[Item], writer: CorpusWriter, jobs: int) -> Iterato
 _INHERITED: list[Any] = []
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def leave_interrupts_to_the_parent() -> None:
+    """Start of a worker process: Ctrl-C is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -297,3 +299,16 @@ def unmatched(audio: Iterable[str], other: Iterable[str], what: str) -> Iterator
         yield Problem(stem, f"has audio but no {what}")
     for stem in sorted(b - a):
         yield Problem(stem, f"has {what} but no audio")
+
+
+def stem_table(path: Path) -> dict[str, Any]:
+    """A JSON file that maps stems to values, empty where there is none. Raises CorpusError naming what is wrong."""
+    if not path.is_file():
+        return {}
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorpusError(f"{path}: not JSON ({error})") from error
+    if not isinstance(table, dict):
+        raise CorpusError(f"{path}: must map stems to values")
+    return table

@@ -1,14 +1,19 @@
-"""What front ends on the frame grid share: windows at the instants i / rate, constants that no cast may reach."""
+"""Front ends on the frame grid: an analysis of windows at the instants i / rate, then strided convolutions.
+
+`mel.LogMel` and `prosody.Prosody` are the analyses.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import Wav2Vec2Config
 
-from emotalk_ros.model.timing import SAMPLE_RATE
+from emotalk_ros.model.timing import SAMPLE_RATE, conv_extent
 
 
 class FrameAnalysis(nn.Module):
@@ -53,3 +58,33 @@ class FrameAnalysis(nn.Module):
         with torch.autocast(values.device.type, enabled=False):
             spectrum = torch.fft.rfft(padded[:, where] * self.window, n=self.fft)
             return spectrum.real.square() + spectrum.imag.square()
+
+
+class FrameFrontEnd(nn.Module):
+    """An analysis of windows and convolutions (with layer norm and GELU, as wav2vec2's) straight to coefficient frames.
+
+    The product of the strides is the number of windows per frame (4: 120 per second at 30 fps), so nothing is
+    averaged away: the closures of p, b, m, 50 to 80 ms long, cover several spectra. The features of frame t see
+    windows up to the one centred at t / fps, and none later.
+    """
+
+    def __init__(self, config: Wav2Vec2Config, analysis: FrameAnalysis) -> None:
+        super().__init__()
+        self.analysis = analysis
+        self.kernels, self.strides = list(config.conv_kernel), list(config.conv_stride)
+        self.step = math.prod(self.strides)
+        self.field = conv_extent(self.kernels, self.strides)
+        widths = [analysis.channels, *config.conv_dim]
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(widths[i], widths[i + 1], kernel, stride, bias=config.conv_bias)
+            for i, (kernel, stride) in enumerate(zip(self.kernels, self.strides, strict=True))
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[1:])
+
+    def forward(self, values: Tensor, positions: int) -> Tensor:
+        """(B, N) samples to (B, positions, channels) features at the instants t / fps."""
+        windows = self.analysis(values, 1 - self.field, self.field + self.step * (positions - 1))
+        hidden = windows.to(self.convolutions[0].weight.dtype).transpose(1, 2)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            hidden = functional.gelu(norm(convolution(hidden).transpose(1, 2)).transpose(1, 2))
+        return hidden.transpose(1, 2)
