@@ -31,6 +31,7 @@ from emotalk_ros.corpus.store import SAMPLE_RATE, Clip, Corpus
 from emotalk_ros.corpus.visemes import loudness_curve
 from emotalk_ros.model import EmoTalk, load_model
 from emotalk_ros.training.augment import Augmenter
+from emotalk_ros.training.precision import mixed_precision
 from emotalk_ros.training.recipe import AugmentRecipe
 from emotalk_ros.training.splits import read_split
 
@@ -69,7 +70,7 @@ def listen(model: EmoTalk, clips: list[Floats], batch: int = 16) -> Tensor:
         values = torch.zeros(len(chosen), max(map(len, chosen)))
         for row, clip in zip(values, chosen, strict=True):
             row[: len(clip)] = torch.from_numpy(clip)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision("auto") == "bf16"):
             model(values, lengths=torch.tensor([len(clip) for clip in chosen]))
     hook.remove()
     back = torch.argsort(torch.tensor(order))

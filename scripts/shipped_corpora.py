@@ -6,7 +6,9 @@
 SOURCE holds one folder per collection: `<collection>/audio/<stem>.<any libsndfile suffix>` and
 `<collection>/phones.json` ({stem: [[ARPAbet, start s, end s], ...]}). OUT/real gets every recording as it is, its face
 labelled from its phones, without an emotion; OUT/emotional gets phrases of them recoloured into several emotions in
-step, so that pseudo pairs have one time line. Deterministic by --seed; resumes where it was interrupted.
+step, so that pseudo pairs have one time line: by their own voice and by others made of it (--voices: another tract and
+pitch, another personal style of the face, the same actor to splits). Deterministic by --seed; resumes where it was
+interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import multiprocessing
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
@@ -28,7 +30,7 @@ from emotalk_ros.audio import load_audio
 from emotalk_ros.corpus.labels import labels_from_phones
 from emotalk_ros.corpus.store import Clip, CorpusWriter, Record, Source, write_clip
 from emotalk_ros.corpus.visemes import loudness_curve
-from emotalk_ros.corpus.voices import PORTRAYALS, Recording, emotional_variants, phrases
+from emotalk_ros.corpus.voices import PORTRAYALS, Recording, emotional_variants, made_up_speaker, phrases
 from emotalk_ros.emotions import EMOTIONS
 from emotalk_ros.face.names import ARKIT_NAMES
 
@@ -96,7 +98,7 @@ def speaker_of(collection: str, stem: str) -> str:
     return collection if collection == "ljspeech" else f"{collection} {stem}"
 
 
-def items(source: Path, per_actor: int, seed: int) -> Iterator[Item]:
+def items(source: Path, per_actor: int, portrayals: int, seed: int) -> Iterator[Item]:
     """Every recording with phones below `source`."""
     for phones_file in sorted(source.glob("*/phones.json")):
         collection = phones_file.parent.name
@@ -121,26 +123,26 @@ def items(source: Path, per_actor: int, seed: int) -> Iterator[Item]:
                 tuple((str(p), float(a), float(b)) for p, a, b in phones[stem] if float(b) > float(a)),
                 crc32(speaker.encode()) % 1_000_000,
                 wanted,
-                6 if named else 3,
+                portrayals if named else max(1, portrayals // 2),
             )
 
 
-def portrayals(item: Item, seed: int) -> list[tuple[str, float]]:
-    """The same emotions, each at one level, for every phrase of one actor: pairs need that."""
-    rng = np.random.default_rng([seed, item.actor, 5])
+def portrayals(item: Item, seed: int, voice: int = 0) -> list[tuple[str, float]]:
+    """The same emotions, each at one level, for every phrase of one voice: pairs need that."""
+    rng = np.random.default_rng([seed, item.actor, 5, voice] if voice else [seed, item.actor, 5])
     chosen = rng.permutation(EMOTIONS)[: item.portrayals]
     return [pick[rng.integers(len(pick))] for label in chosen if (pick := [p for p in PORTRAYALS if p[0] == label])]
 
 
-def work(job: tuple[Item, Path, int, float]) -> tuple[list[Record], list[Record], str]:
+def work(job: tuple[Item, Path, int, int, float]) -> tuple[list[Record], list[Record], str]:
     """Write all clips of one recording: records of the real and of the emotional corpus, and what went wrong."""
-    item, out, seed, speech_db = job
+    item, out, seed, voices, speech_db = job
     try:
         audio = load_audio(item.audio)
         name = f"{item.collection}.{item.stem}"
         recording = Recording(name, audio, item.phones, sentence=name, source=item.collection)
         real = [write_clip(out / "real", plain(item, recording))]
-        emotional = [write_clip(out / "emotional", c) for c in recoloured(item, recording, seed, speech_db)]
+        emotional = [write_clip(out / "emotional", c) for c in recoloured(item, recording, seed, voices, speech_db)]
     except ValueError as error:
         return [], [], f"{item.audio.name}: {error}"
     return real, emotional, ""
@@ -157,8 +159,8 @@ def plain(item: Item, recording: Recording) -> Clip:
     )  # fmt: skip
 
 
-def recoloured(item: Item, recording: Recording, seed: int, speech_db: float) -> Iterator[Clip]:
-    """Some phrases of the recording with silence around them, in the actor's emotions."""
+def recoloured(item: Item, recording: Recording, seed: int, voices: int, speech_db: float) -> Iterator[Clip]:
+    """Some phrases of the recording with silence around them, in the emotions of each voice."""
     if not item.phrases:
         return
     cut = phrases(recording)
@@ -168,18 +170,23 @@ def recoloured(item: Item, recording: Recording, seed: int, speech_db: float) ->
         before, after = (int(t * 16000) for t in rng.uniform((0.25, 0.3), (0.7, 0.7)))
         padded = np.pad(phrase.audio, (before, after)) + rng.normal(0.0, 2e-5, len(phrase.audio) + before + after)
         moved = [(p, a + before / 16000, b + before / 16000) for p, a, b in phrase.phones]
-        yield from emotional_variants(
-            padded,
-            moved,
-            portrayals(item, seed),
-            actor=item.actor,
-            seed=seed,
-            keep_time=item.collection in ("librispeech", "ljspeech"),
-            speech_db=speech_db,
-            name=phrase.name,
-            sentence=phrase.name,
-            source=item.collection,
-        )
+        for voice in range(voices):
+            # A made-up voice plays and moves its face as somebody else does; splits still know it as the same actor.
+            other = item.actor if voice == 0 else crc32(f"{item.actor} {voice}".encode())
+            clips = emotional_variants(
+                padded,
+                moved,
+                portrayals(item, seed, voice),
+                actor=other,
+                seed=seed,
+                speaker=made_up_speaker(other) if voice else None,
+                keep_time=item.collection in ("librispeech", "ljspeech"),
+                speech_db=speech_db,
+                name=f"{phrase.name}.v{voice}" if voice else phrase.name,
+                sentence=phrase.name,
+                source=item.collection,
+            )
+            yield from (replace(clip, actor=item.actor) for clip in clips)
 
 
 def main() -> int:
@@ -190,9 +197,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--per-actor", type=int, default=2, help="phrases of a named speaker to recolour (2)")
+    parser.add_argument("--portrayals", type=int, default=6, help="emotions of a named speaker (6; others half)")
+    parser.add_argument("--voices", type=int, default=1, help="voices to recolour: its own and made-up ones of it (1)")
     parser.add_argument("--speech-db", type=float, default=-40.0, help="level of neutral speech, dB full scale RMS")
     args = parser.parse_args()
-    every = list(items(args.source, args.per_actor, args.seed))
+    every = list(items(args.source, args.per_actor, args.portrayals, args.seed))
     if not every:
         print(f"{args.source}: no */phones.json with recordings beside it", file=sys.stderr)
         return 2
@@ -203,7 +212,7 @@ def main() -> int:
         multiprocessing.get_context("spawn").Pool(args.jobs) as pool,
     ):
         left = [item for item in every if f"{item.collection}.{item.stem}" not in real.done]
-        results = pool.imap_unordered(work, [(item, args.out, args.seed, args.speech_db) for item in left])
+        results = pool.imap_unordered(work, [(item, args.out, args.seed, args.voices, args.speech_db) for item in left])
         for plain_records, recoloured_records, problem in track(results, "recordings", len(left)):
             for record in recoloured_records:
                 emotional.add_record(record)

@@ -42,6 +42,9 @@ def synthesize(
     sentences: Annotated[
         Path | None, typer.Option(help="Text for synthetic voices, a sentence a line. Default: the built-in list.")
     ] = None,
+    languages: Annotated[
+        str, typer.Option(help="What espeak-ng's voices speak in turn: en,cmn,de,... or all. flite, festival: English.")
+    ] = "en",
     portrayals: Annotated[
         int, typer.Option(min=1, max=15, help="Emotions and levels per sentence, beyond each actor's first two (15).")
     ] = 5,
@@ -61,7 +64,7 @@ def synthesize(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from emotalk_ros.corpus.sentences import default_sentences, read_sentences
+    from emotalk_ros.corpus.sentences import default_sentences, known_languages, read_sentences
     from emotalk_ros.corpus.speech_engines import available_engines
     from emotalk_ros.corpus.synthesize import SynthesisSettings
     from emotalk_ros.corpus.synthesize import synthesize as run
@@ -85,6 +88,7 @@ def synthesize(
             real=tuple(str(folder) for folder in real or ()),
             real_share=real_share,
             engines=wanted,
+            languages=known_languages() if languages == "all" else tuple(filter(None, languages.split(","))),
             portrayals=portrayals,
             augmentation=augmentation,
             speech_db=level_db,

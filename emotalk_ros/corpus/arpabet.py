@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 ARPABET: frozenset[str] = frozenset(
     "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()  # noqa: SIM905
 )
@@ -77,18 +79,83 @@ _IPA: dict[str, tuple[str, ...]] = {
     "z": ("Z",),
     "ʒ": ("ZH",),
 }
-_LONGEST = max(map(len, _IPA))
-_IGNORED = frozenset("ˈˌːˑ̩̯̃ʲʰˠ͡_-|,.; ")
+_IPA_ELSEWHERE: dict[str, tuple[str, ...]] = _IPA | {
+    # Vowels are pure, and as open and as round as they are written.
+    "a": ("AA",),
+    "e": ("EH",),
+    "o": ("AO",),
+    "ɵ": ("AO",),
+    "ɤ": ("AH",),
+    "y": ("UW",),
+    "ʏ": ("UH",),
+    "ø": ("UW",),
+    "œ": ("ER",),
+    "ɯ": ("IH",),
+    "ai": ("AY",),
+    "au": ("AW",),
+    "ɑu": ("AW",),
+    "ei": ("EY",),
+    "ou": ("OW",),
+    "æ": ("AE",),
+    # Consonants: where and how the mouth narrows, not the voice.
+    "ph": ("P",),
+    "th": ("T",),
+    "kh": ("K",),
+    "ts": ("T", "S"),
+    "tsh": ("T", "S"),
+    "tɕ": ("CH",),
+    "tɕh": ("CH",),
+    "dʑ": ("JH",),
+    "ɕ": ("SH",),
+    "ʂ": ("SH",),
+    "ʑ": ("ZH",),
+    "ʐ": ("ZH",),
+    "β": ("V",),
+    "ɸ": ("W",),
+    "ʋ": ("V",),
+    "ɥ": ("W",),
+    "ɲ": ("N",),
+    "ɳ": ("N",),
+    "ɴ": ("NG",),
+    "ʎ": ("L",),
+    "ɭ": ("L",),
+    "ʈ": ("T",),
+    "ɖ": ("D",),
+    "c": ("K",),
+    "ɟ": ("G",),
+    "q": ("K",),
+    "x": ("HH",),
+    "χ": ("HH",),
+    "ç": ("HH",),
+    "ɦ": ("HH",),
+    "ħ": ("HH",),
+    "ʁ": ("HH",),
+    "ɣ": ("HH",),
+    "ʕ": ("HH",),
+    "ʝ": ("Y",),
+    "ɽ": ("R",),
+    "ʀ": ("R",),
+    "ɻ": ("R",),
+}
+"""Sounds of other languages, each as the English one that the mouth looks most alike for."""
+_LONGEST = max(map(len, _IPA_ELSEWHERE))
+_IGNORED = frozenset('ˈˌːˑˠᵝʲʰ_-|,.;" 12345')
+_CEDILLA = "\N{COMBINING CEDILLA}"
 
 
-def arpabet_from_ipa(ipa: str) -> list[str]:
-    """ARPAbet phones of an English IPA string; stress, length and ties are dropped, unknown signs raise ValueError."""
-    signs = "".join(sign for sign in ipa if sign not in _IGNORED)
+def arpabet_from_ipa(ipa: str, english: bool = True) -> list[str]:
+    """ARPAbet phones of an IPA string; stress, length, ties, tones and nasality are dropped, unknown signs raise
+    ValueError.
+
+    What is not `english` becomes the phones whose mouth is nearest, all that faces need to know.
+    """
+    table = _IPA if english else _IPA_ELSEWHERE
+    signs = unicodedata.normalize("NFC", "".join(s for s in unicodedata.normalize("NFD", ipa) if not _dropped(s)))
     phones: list[str] = []
     position = 0
     while position < len(signs):
         for length in range(min(_LONGEST, len(signs) - position), 0, -1):
-            found = _IPA.get(signs[position : position + length])
+            found = table.get(signs[position : position + length])
             if found:
                 phones += found
                 position += length
@@ -96,6 +163,10 @@ def arpabet_from_ipa(ipa: str) -> list[str]:
         else:
             raise ValueError(f"unknown IPA sign {signs[position]!r} in {ipa!r}")
     return phones
+
+
+def _dropped(sign: str) -> bool:
+    return sign in _IGNORED or (unicodedata.combining(sign) > 0 and sign != _CEDILLA)
 
 
 _FESTIVAL = {"ax": "AH", "axr": "ER", "ix": "IH", "el": "L", "em": "M", "en": "N", "dx": "D", "hv": "HH", "nx": "N"}

@@ -27,6 +27,7 @@ import soxr
 from numpy.typing import NDArray
 
 from emotalk_ros.corpus.arpabet import arpabet_from_ipa
+from emotalk_ros.corpus.sentences import ENGLISH, other_languages
 from emotalk_ros.corpus.voices import SAMPLE_RATE, Recording
 from emotalk_ros.corpus.world import Phone
 
@@ -86,10 +87,11 @@ class _Event(ctypes.Structure):
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
-def made_up_voice(seed: int) -> EspeakVoice:
+def made_up_voice(seed: int, language: str = ENGLISH) -> EspeakVoice:
     """A voice drawn from `seed`: tract length, pitch, breath, roughness, tone, accent and pace of one made-up speaker.
 
-    Half of them are women's: formants about 17 % higher (Peterson and Barney 1952) at about 200 Hz instead of 115 Hz.
+    `language` is one of `sentences.known_languages`; only English has several accents. Half of the voices are women's:
+    formants about 17 % higher (Peterson and Barney 1952) at about 200 Hz instead of 115 Hz.
     """
     rng = np.random.default_rng([seed, 41])
     female = bool(rng.random() < 0.5)
@@ -113,9 +115,10 @@ def made_up_voice(seed: int) -> EspeakVoice:
         lines.append(f"formant {formant} {scale:.0f} {strength} {width}")
     if rng.random() < 0.5:
         lines.append("breath 0 " + " ".join(str(int(v)) for v in rng.integers(0, 6, 7)))
+    accent = str(rng.choice(ACCENTS))
     return EspeakVoice(
         name=f"espeak-{seed}",
-        accent=str(rng.choice(ACCENTS)),
+        accent=accent if language == ENGLISH else other_languages()[language].voice,
         variant="\n".join(lines) + "\n",
         rate=int(np.clip(rng.normal(160, 14), 125, 195)),
         range=int(rng.integers(35, 75)),
@@ -168,7 +171,7 @@ class Espeak:
             pcm = np.concatenate(self._blocks)
             events = self._events
         audio = soxr.resample(pcm.astype(np.float32) / 32768.0, sample_rate, SAMPLE_RATE)
-        phones = phones_from_events(events, pcm, sample_rate)
+        phones = phones_from_events(events, pcm, sample_rate, voice.accent in ACCENTS)
         if not phones:
             raise ValueError(f"espeak-ng found no phones in {text!r}")
         return Recording(voice.name, audio, tuple(phones), voice.name, text, "espeak-ng")
@@ -263,7 +266,9 @@ def _mirror_data(data: Path, target: Path) -> None:
             os.symlink(entry, target / "voices" / entry.name)
 
 
-def phones_from_events(events: Sequence[tuple[float, str]], pcm: NDArray[np.int16], sample_rate: int) -> list[Phone]:
+def phones_from_events(
+    events: Sequence[tuple[float, str]], pcm: NDArray[np.int16], sample_rate: int, english: bool = True
+) -> list[Phone]:
     """Phones [(ARPAbet, start s, end s), ...] from events [(time s, IPA, empty for a pause), ...] in `pcm` (n,).
 
     A voiceless stop spans its silence and burst; the breath after the burst belongs to what follows. A voiced one
@@ -272,7 +277,7 @@ def phones_from_events(events: Sequence[tuple[float, str]], pcm: NDArray[np.int1
     ends = [time for time, _ in events[1:]] + [len(pcm) / sample_rate]
     phones: list[Phone] = []
     for (time, ipa), end in zip(events, ends, strict=True):
-        names = arpabet_from_ipa(ipa)
+        names = arpabet_from_ipa(ipa, english)
         if not names:
             continue
         start = time

@@ -1,11 +1,37 @@
-"""The sentences that synthetic speakers say."""
+"""The sentences that synthetic speakers say, in English and in other languages."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+
+import yaml
+
+ENGLISH = "en"
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language other than English: espeak-ng's `voice` for it, and what is said."""
+
+    name: str
+    voice: str
+    sentences: tuple[str, ...]
+
+
+@cache
+def other_languages() -> dict[str, Language]:
+    """By name (`cmn`, `de`, ...): those of `languages.yaml`."""
+    read = yaml.safe_load(files("emotalk_ros.corpus").joinpath("languages.yaml").read_text(encoding="utf-8"))
+    return {name: Language(name, entry["voice"], tuple(entry["sentences"])) for name, entry in read.items()}
+
+
+def known_languages() -> tuple[str, ...]:
+    """Names of all languages, English first."""
+    return (ENGLISH, *other_languages())
 
 
 @cache

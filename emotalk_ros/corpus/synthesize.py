@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import active_children, get_context
@@ -20,7 +20,7 @@ import numpy as np
 
 from emotalk_ros.corpus.augment import augment, draw_augmentation
 from emotalk_ros.corpus.real_speech import SpeechFile, load_speech, read_speech_folder, speech_source
-from emotalk_ros.corpus.sentences import default_sentences
+from emotalk_ros.corpus.sentences import ENGLISH, default_sentences, known_languages, other_languages
 from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter, Record, Source, write_clip
 from emotalk_ros.corpus.voices import (
     PORTRAYALS,
@@ -47,9 +47,9 @@ class SynthesisSettings:
     """What to synthesise.
 
     `hours` of audio, about; `actors`, speakers; `seed`; `real`, folders with recordings and phones (`real_speech`);
-    `real_share` of the actors that are real voices, where there are any; `engines` for the others; `portrayals` of
-    each sentence that is not said in all fifteen; `augmentation` 0 (clean) to 1; `speech_db`, mean level of neutral
-    speech in dB full scale.
+    `real_share` of the actors that are real voices, where there are any; `engines` for the others; `languages` that
+    espeak-ng's speak in turn; `portrayals` of each sentence that is not said in all fifteen; `augmentation` 0 (clean)
+    to 1; `speech_db`, mean level of neutral speech in dB full scale.
     """
 
     hours: float = 1.0
@@ -58,6 +58,7 @@ class SynthesisSettings:
     real: tuple[str, ...] = ()
     real_share: float = 0.7
     engines: tuple[str, ...] = ("espeak",)
+    languages: tuple[str, ...] = (ENGLISH,)
     portrayals: int = 5
     augmentation: float = 1.0
     speech_db: float = -33.0
@@ -69,6 +70,11 @@ class SynthesisSettings:
             raise ValueError(f"hours and actors must be positive, got {self.hours} and {self.actors}")
         if not self.real and not self.engines:
             raise ValueError("nothing to speak with: give folders of real recordings or install espeak-ng")
+        unknown = sorted(set(self.languages) - set(known_languages()))
+        if unknown or not self.languages:
+            raise ValueError(
+                f"unknown language {', '.join(unknown) or '(none)'}; known: {', '.join(known_languages())}"
+            )
         if not 1 <= self.portrayals <= len(PORTRAYALS):
             raise ValueError(f"portrayals must lie in 1..{len(PORTRAYALS)}, got {self.portrayals}")
 
@@ -86,7 +92,7 @@ class Content:
 @dataclass(frozen=True)
 class Actor:
     """A speaker: `engine` "real", "espeak", "flite" or "festival"; `voice` its name there; `made_up` changes it by
-    that seed.
+    that seed; `language` of espeak-ng's.
     """
 
     number: int
@@ -94,6 +100,7 @@ class Actor:
     voice: str
     contents: tuple[Content, ...]
     made_up: int | None = None
+    language: str = ENGLISH
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,7 @@ def _cast(settings: SynthesisSettings) -> Iterator[Actor]:
     names = [sorted(spoken)[k] for k in rng.permutation(len(spoken))]
     share = settings.real_share if settings.engines else 1.0
     count = round(settings.actors * share) if names else 0
-    shared = [settings.sentences[k] for k in rng.permutation(len(settings.sentences))[:_SHARED]]
+    order = {name: rng.permutation(len(said)).tolist() for name, said in _said(settings).items()}
     for number in range(settings.actors):
         if number < count:
             name = names[number % len(names)]
@@ -164,18 +171,39 @@ def _cast(settings: SynthesisSettings) -> Iterator[Actor]:
             made_up = number if number >= len(names) else None
             yield Actor(number, "real", name, spoken[name], made_up)
         else:
-            yield _synthetic_actor(settings, number, number - count, shared)
+            yield _synthetic_actor(settings, number, number - count, order)
 
 
-def _synthetic_actor(settings: SynthesisSettings, number: int, rank: int, shared: Sequence[str]) -> Actor:
-    rng = np.random.default_rng([settings.seed, number, 29])
-    others = [s for s in settings.sentences if s not in shared]
+def _said(settings: SynthesisSettings) -> dict[str, tuple[str, ...]]:
+    """The sentences of each language of the settings."""
+    return {
+        name: settings.sentences if name == ENGLISH else other_languages()[name].sentences
+        for name in dict.fromkeys((ENGLISH, *settings.languages))
+    }
+
+
+def _contents(said: Sequence[str], order: Sequence[int], rng: np.random.Generator) -> tuple[Content, ...]:
+    """What one actor says: the first sentences of `order` as everybody, then the others in an order of his own."""
+    shared = [said[k] for k in order[:_SHARED]]
+    others = [s for s in said if s not in shared]
     texts = [*shared, *(others[k] for k in rng.permutation(len(others)))]
-    contents = tuple(Content(text, 0.3 + _SECONDS_PER_LETTER * len(text)) for text in texts)
-    voices = _engine_voices(settings.engines)
+    return tuple(Content(text, 0.3 + _SECONDS_PER_LETTER * _letters(text)) for text in texts)
+
+
+def _letters(text: str) -> int:
+    """Letters as an alphabet would have them: signs of Chinese, Japanese and Korean stand for syllables."""
+    return sum(3 if ord(sign) >= 0x3000 else 1 for sign in text)
+
+
+def _synthetic_actor(settings: SynthesisSettings, number: int, rank: int, order: Mapping[str, Sequence[int]]) -> Actor:
+    rng = np.random.default_rng([settings.seed, number, 29])
+    said, voices = _said(settings), _engine_voices(settings.engines)
     # Every third synthetic actor is one of the few voices of flite and festival, the others are made-up voices.
     if "espeak" in settings.engines and (rank % 3 != 2 or not voices):
-        return Actor(number, "espeak", str(settings.seed * 100_003 + number), contents)
+        language = settings.languages[(rank if not voices else rank - rank // 3) % len(settings.languages)]
+        contents = _contents(said[language], order[language], rng)
+        return Actor(number, "espeak", str(settings.seed * 100_003 + number), contents, language=language)
+    contents = _contents(said[ENGLISH], order[ENGLISH], rng)
     turn = (rank // 3 if "espeak" in settings.engines else rank) % len(voices)
     engine, voice = voices[turn]
     again = rank // (3 if "espeak" in settings.engines else 1) >= len(voices)
@@ -238,7 +266,7 @@ def _spoken(job: Job) -> Recording:
     if actor.engine == "espeak":
         from emotalk_ros.corpus.espeak import Espeak, made_up_voice
 
-        return Espeak.instance().speak(content.text, made_up_voice(int(actor.voice)))
+        return Espeak.instance().speak(content.text, made_up_voice(int(actor.voice), actor.language))
     from emotalk_ros.corpus.speech_engines import speak_festival, speak_flite
 
     return (speak_flite if actor.engine == "flite" else speak_festival)(content.text, actor.voice)

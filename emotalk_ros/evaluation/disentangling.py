@@ -20,18 +20,9 @@ from emotalk_ros.corpus.store import Corpus, Record
 from emotalk_ros.evaluation.metrics import max_vertex_error
 from emotalk_ros.evaluation.metrics_statistics import bootstrap_mean
 from emotalk_ros.face import FaceBasis
-from emotalk_ros.face.names import ARKIT_NAMES, indices
+from emotalk_ros.face.names import EXPRESSION
 
 Array = NDArray[np.float32]
-
-EXPRESSION: NDArray[np.intp] = indices(
-    [
-        name
-        for name in ARKIT_NAMES
-        if name.startswith(("brow", "cheekSquint", "eyeSquint", "eyeWide", "noseSneer", "mouthSmile", "mouthFrown"))
-    ]
-)
-"""What shows the emotion rather than the words: brows, lids but for blinks, nose, cheeks, corners of the mouth."""
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,14 @@ MOUTH: NDArray[np.intp] = indices([n for n in ARKIT_NAMES if n.startswith(("jaw"
 """Indices of jaw and mouth (27)."""
 UPPER_FACE: NDArray[np.intp] = indices([n for n in ARKIT_NAMES if n.startswith(("brow", "eye", "cheekSquint", "nose"))])
 """Indices of brows, eyes, cheek squints and nose."""
+EXPRESSION: NDArray[np.intp] = indices(
+    [
+        name
+        for name in ARKIT_NAMES
+        if name.startswith(("brow", "cheekSquint", "eyeSquint", "eyeWide", "noseSneer", "mouthSmile", "mouthFrown"))
+    ]
+)
+"""Indices of what shows emotion rather than words: brows, lids but for blinks, nose, cheeks, corners of the mouth."""
 BLINK: NDArray[np.intp] = indices(["eyeBlinkLeft", "eyeBlinkRight"])
 """Indices of the two lids."""
 

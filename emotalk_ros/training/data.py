@@ -127,6 +127,7 @@ class Batch:
             "velocity": float((self.frames - 1).sum() + (cross - 1).sum()),
             "lip_gap": float(self.frames.sum() + cross.sum()),
             "classification": float((self.emotion != IGNORED).sum()),
+            "expression": float((torch.cat([self.emotion, self.emotion[self.emotion_of]]) != IGNORED).sum()),
         }
 
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emotalk_ros.face.names import ARKIT_NAMES, COUNT, INDEX
+from emotalk_ros.face.names import ARKIT_NAMES, COUNT, EXPRESSION, INDEX
 from emotalk_ros.model import EmoTalkOutput
 from emotalk_ros.model.timing import stretch, valid_mask
 from emotalk_ros.training.data import IGNORED, Batch
 from emotalk_ros.training.recipe import LossRecipe
 
-TERMS = ("self", "cross", "velocity", "classification", "lip_gap")
+TERMS = ("self", "cross", "velocity", "classification", "lip_gap", "expression")
 """Names of the terms, in the order of every vector of sums and counts."""
 
 
@@ -85,6 +85,29 @@ def classification(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Te
     )
 
 
+def mean_expression(coefficients: Tensor, frames: Tensor) -> Tensor:
+    """Mean over valid frames of what shows emotion: (B, T, 52), frames (B,) to (B, len(EXPRESSION))."""
+    inside = valid_mask(frames, coefficients.shape[1])[..., None]
+    shown = coefficients[..., torch.as_tensor(EXPRESSION, device=coefficients.device)]
+    return (shown * inside).sum(1) / frames[:, None]
+
+
+def expression_choice(
+    prediction: Tensor, frames: Tensor, labels: Tensor, centres: Tensor, known: Tensor, scale: float
+) -> Tensor:
+    """Sum over labelled windows of the cross-entropy of which emotion's face the made one is nearest to.
+
+    The logit of emotion k is `-|m - centre_k|^2 / (2 scale^2)`, m the window's mean expression. prediction (B, T, 52);
+    labels (B,) with `IGNORED`; centres (L, len(EXPRESSION)), NaN for emotions without a face of their own; known
+    (B, 52) 0 where a coefficient is not to be looked at.
+    """
+    seen = known[:, torch.as_tensor(EXPRESSION, device=known.device)] > 0
+    apart = (mean_expression(prediction, frames)[:, None] - centres.nan_to_num()).square() * seen[:, None]
+    logits = -apart.sum(-1) / (2 * scale**2)
+    logits = logits.masked_fill(centres.isnan().any(-1), -1e4)
+    return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+
+
 class LipGap(nn.Module):
     """Opening of the inner lips as a linear form of the coefficients; unit: what jawOpen 1 opens, 0: the rest face.
 
@@ -128,8 +151,13 @@ class Objective(nn.Module):
     more for each cross-driven target.
     """
 
-    def __init__(self, model: nn.Module, recipe: LossRecipe) -> None:
+    def __init__(self, model: nn.Module, recipe: LossRecipe, centres: Tensor | None = None) -> None:
+        """`centres` (L, len(EXPRESSION)): the mean expression of each emotion, for the term `expression`."""
         super().__init__()
+        if recipe.expression > 0 and centres is None:
+            raise ValueError("loss.expression needs the mean expression of each emotion")
+        self.centres: Tensor | None
+        self.register_buffer("centres", centres, persistent=False)
         self.model = model
         self.recipe = recipe
         self.gap = LipGap()
@@ -144,11 +172,12 @@ class Objective(nn.Module):
 
         Args:
             batch: see `Batch`.
-            counts: (5,) by how much the sum of each term is divided: `Batch.counts` of the whole step, in the order
+            counts: (terms,) by how much the sum of each term is divided: `Batch.counts` of the whole step, in the order
                 of `TERMS`.
 
         Returns:
-            the weighted loss (scalar), the terms (5,) without their weights and without gradient, the model's output.
+            the weighted loss (scalar), the terms (terms,) without their weights and without gradient, and the model's
+            output.
         """
         # A baseline that encodes the true face in training asks for it, and brings terms of its own.
         own = {"target": batch.target} if getattr(self.model, "wants_target", False) else {}
@@ -159,7 +188,8 @@ class Objective(nn.Module):
         made, wanted = output.coefficients.float(), batch.target
         frames, known = batch.frames, batch.known * self.weights
         zero = made.new_zeros(())
-        terms = {"self": reconstruction(made, wanted, known, frames), "cross": zero, "classification": zero}
+        terms = dict.fromkeys(TERMS, zero) | {"self": reconstruction(made, wanted, known, frames)}
+        labels = batch.emotion
         if output.emotion_logits is not None and self.recipe.classification > 0:
             terms["classification"] = classification(output.emotion_logits, batch.emotion, self.recipe.label_smoothing)
         if len(batch.content_of) and self.recipe.cross > 0 and output.content is not None:
@@ -169,9 +199,13 @@ class Objective(nn.Module):
             # Velocity and lips are asked of every face that is made.
             made, wanted = torch.cat([made, crossed]), torch.cat([wanted, batch.cross_target])
             frames, known = torch.cat([frames, cross_frames]), torch.cat([known, cross_known])
+            labels = torch.cat([labels, labels[batch.emotion_of]])
         terms["velocity"] = velocity(made, wanted, known, frames)
         closed, scale = self.recipe.lip_gap_closed, self.recipe.lip_gap_scale
         terms["lip_gap"] = self.gap.loss(made, wanted, frames, closed, scale, self.recipe.lip_gap_open)
+        if self.recipe.expression > 0 and self.centres is not None:
+            scale = self.recipe.expression_scale
+            terms["expression"] = expression_choice(made, frames, labels, self.centres, known, scale)
         vector = torch.stack([terms[name] for name in TERMS]) / counts.clamp(min=1.0)
         loss = (vector * self.lambdas).sum()
         if output.loss is not None:

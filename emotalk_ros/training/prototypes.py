@@ -1,4 +1,6 @@
-"""Emotion prototypes: the mean emotion embedding of each label over the training set, for choosing emotions by name."""
+"""What each emotion label looks like on average over the training set: to the network (its embedding, for choosing
+emotions by name) and on the face.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from emotalk_ros.face.names import ARKIT_NAMES, EXPRESSION
 from emotalk_ros.model.timing import valid_mask
 from emotalk_ros.training.data import IGNORED, WindowMaker, collate
 
@@ -24,24 +27,42 @@ def store_prototypes(model: Any, maker: WindowMaker, per_label: int = 200) -> di
     if not hasattr(model, "set_prototypes"):
         return {}
     labels = list(model.config.emotion_labels)
+    by_label = _spread_by_label(maker, per_label)
+    if not by_label:
+        return {}
+    training = model.training
+    model.eval()
+    means = {label: _mean(model, maker, clips) for label, clips in by_label.items()}
+    model.train(training)
+    overall = torch.stack(list(means.values())).mean(0)
+    model.set_prototypes(torch.stack([means.get(k, overall) for k in range(len(labels))]))
+    return {name: len(by_label.get(k, [])) for k, name in enumerate(labels)}
+
+
+def expression_centres(maker: WindowMaker, model: Any, per_label: int = 200) -> torch.Tensor:
+    """(L, len(EXPRESSION)) mean expression of each label's clips, at most `per_label` of each, spread evenly; NaN for a
+    label that no clip carries, and where all its clips are blind.
+    """
+    centres = torch.full((len(model.config.emotion_labels), len(EXPRESSION)), torch.nan)
+    for label, clips in _spread_by_label(maker, per_label).items():
+        blind = [[ARKIT_NAMES[k] in maker.store.records[clip].blind for k in EXPRESSION] for clip in clips]
+        means = np.stack([maker.store.coefficients(clip)[:, EXPRESSION].mean(0) for clip in clips])
+        means[np.array(blind)] = np.nan
+        centres[label] = torch.from_numpy(np.nanmean(means, axis=0)) if not np.all(blind, axis=0).any() else torch.nan
+    return centres
+
+
+def _spread_by_label(maker: WindowMaker, per_label: int) -> dict[int, list[int]]:
+    """Clips of each label that occurs, at most so many, evenly spread."""
     by_label: dict[int, list[int]] = defaultdict(list)
     for clip in maker.members:
         label = maker.label(int(clip))
         if label != IGNORED:
             by_label[label].append(int(clip))
-    if not by_label:
-        return {}
-    training = model.training
-    model.eval()
-    means = {}
-    for label, clips in by_label.items():
-        chosen = [clips[i] for i in np.unique(np.linspace(0, len(clips) - 1, min(per_label, len(clips))).astype(int))]
-        by_label[label] = chosen
-        means[label] = _mean(model, maker, chosen)
-    model.train(training)
-    overall = torch.stack(list(means.values())).mean(0)
-    model.set_prototypes(torch.stack([means.get(k, overall) for k in range(len(labels))]))
-    return {name: len(by_label.get(k, [])) for k, name in enumerate(labels)}
+    return {
+        label: [clips[i] for i in np.unique(np.linspace(0, len(clips) - 1, min(per_label, len(clips))).astype(int))]
+        for label, clips in by_label.items()
+    }
 
 
 def _mean(model: Any, maker: WindowMaker, clips: list[int]) -> torch.Tensor:

@@ -158,6 +158,11 @@ class LossRecipe:
     """How much more a frame with closed lips weighs than one with open lips."""
     lip_gap_open: float = 0.0
     """Extra cost, per unit of gap, of lips that stay open where the target presses them shut (p, b, m)."""
+    expression: float = 0.0
+    """Cross-entropy of which emotion's mean face the made expression is nearest to: a face that shows one emotion
+    where a squared error settles for a little of each."""
+    expression_scale: float = 0.2
+    """Distance between expressions (norm of coefficients) that tells them apart."""
     label_smoothing: float = 0.0
     """Of the classification term's cross-entropy."""
     lip_gap_scale: float = 0.04
@@ -166,10 +171,12 @@ class LossRecipe:
     """Weights of coefficients by prefix of their name (`mouth: 2`, `jawOpen: 4`); the longest prefix wins."""
 
     def __post_init__(self) -> None:
-        for name in ("cross", "self", "velocity", "classification", "lip_gap", "lip_gap_closed", "lip_gap_open"):
-            _not_negative(f"loss.{name}", getattr(self, name))
+        for f in dataclasses.fields(self):
+            if f.name not in ("regions", "label_smoothing"):
+                _not_negative(f"loss.{f.name}", getattr(self, f.name))
         _share("loss.label_smoothing", self.label_smoothing)
         _positive("loss.lip_gap_scale", self.lip_gap_scale)
+        _positive("loss.expression_scale", self.expression_scale)
         for prefix, weight in self.regions.items():
             if not any(name.startswith(prefix) for name in ARKIT_NAMES):
                 raise RecipeError(
@@ -199,7 +206,7 @@ class OptimRecipe:
     batch_size: int = 16
     accumulate: int = 1
     """Parts the batch of one step is computed in, to save memory; the result is the same."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["auto", "no", "bf16", "fp16"] = "no"
     ema: float = 0.0
     """Decay of the running mean of the weights that is validated and saved; 0 turns it off."""
 
@@ -230,10 +237,13 @@ class RunRecipe:
     """Checkpoints kept (the best model is kept besides)."""
     prototypes: bool = True
     """Compute the emotion prototypes over the training set at the end."""
+    workers: int = 0
+    """Processes that make the coming steps' batches; 0: one thread, enough for a CPU. The result is the same."""
 
     def __post_init__(self) -> None:
+        _not_negative("run.workers", self.workers)
         for f in dataclasses.fields(self):
-            if f.name != "prototypes":
+            if f.name not in ("prototypes", "workers"):
                 _positive(f"run.{f.name}", getattr(self, f.name))
 
 

@@ -22,7 +22,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,12 +37,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from emotalk_ros.face import FaceBasis
 from emotalk_ros.files import recover_folder, replace_folder, write_text
+from emotalk_ros.training.ahead import batches_ahead
 from emotalk_ros.training.card import write_card
 from emotalk_ros.training.checkpoints import Progress, WeightMean, checkpoints, save_checkpoint
 from emotalk_ros.training.data import Batch
 from emotalk_ros.training.losses import TERMS, Objective
 from emotalk_ros.training.models import build_model
-from emotalk_ros.training.prototypes import store_prototypes
+from emotalk_ros.training.precision import mixed_precision
+from emotalk_ros.training.prototypes import expression_centres, store_prototypes
 from emotalk_ros.training.recipe import Recipe, RecipeError
 from emotalk_ros.training.run_data import Data
 from emotalk_ros.training.runlog import RunLog
@@ -75,7 +76,7 @@ class Trainer:
         # The precision of an earlier run of this process (a table trains several networks) does not bind this one.
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(
-            mixed_precision=recipe.optim.precision,
+            mixed_precision=mixed_precision(recipe.optim.precision),
             # The memory attention's query and key never act, baselines skip terms: some parameters get no gradient.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
@@ -89,7 +90,9 @@ class Trainer:
         self.progress = Progress(sums=[0.0] * (len(TERMS) + 1))
         self.mean = WeightMean(model.to(self.accelerator.device), recipe.optim.ema) if recipe.optim.ema > 0 else None
         self.optimizer = _optimizer(model, recipe)
-        self.objective, self.optimizer = self.accelerator.prepare(Objective(model, recipe.loss), self.optimizer)
+        centres = expression_centres(self.data.train, model) if recipe.loss.expression > 0 else None
+        objective = Objective(model, recipe.loss, centres)
+        self.objective, self.optimizer = self.accelerator.prepare(objective, self.optimizer)
         self.accelerator.register_for_checkpointing(self.progress, *([self.mean] if self.mean else []))
         self._stop = threading.Event()
         self._saved_at = time.monotonic()
@@ -114,13 +117,11 @@ class Trainer:
         start = self.progress.step
         log = RunLog(self.folder, self.steps, start, self.accelerator.is_main_process, self.console)
         stopped_early = False
-        with log, self._signals(log), ThreadPoolExecutor(1) as pool:
+        steps, workers = range(start, self.steps), self.recipe.run.workers
+        with log, self._signals(log), batches_ahead(self._parts, steps, workers) as batches:
             self._announce(log, validator)
-            following = pool.submit(self._parts, start)
-            while self.progress.step < self.steps and not stopped_early:
-                began = time.monotonic()
-                parts = following.result()
-                following = pool.submit(self._parts, self.progress.step + 1)
+            began = time.monotonic()
+            for parts in batches:
                 stop = self._step(parts)
                 self.progress.seconds += time.monotonic() - began
                 self._log(log)
@@ -128,7 +129,9 @@ class Trainer:
                 if stop:
                     break
                 self._checkpoint_if_due()
-            following.cancel()
+                if stopped_early:
+                    break
+                began = time.monotonic()
             interrupted = self.progress.step < self.steps and not stopped_early
             rate = log.rate(self.progress.step)
             if interrupted or self.progress.step % self.recipe.run.checkpoint_every:
@@ -141,9 +144,7 @@ class Trainer:
         )
 
     def _parts(self, step: int) -> list[Batch]:
-        """This process's batches of `step` (none past the end)."""
-        if step >= self.steps:
-            return []
+        """This process's batches of `step`."""
         accelerator = self.accelerator
         return self.data.sampler.parts(step, accelerator.process_index, accelerator.num_processes)
 
@@ -182,7 +183,7 @@ class Trainer:
         return stop
 
     def _global_counts(self, parts: list[Batch]) -> tuple[torch.Tensor, bool]:
-        """(5,) counts of each term over the whole step, and whether a process was asked to stop."""
+        """(terms,) counts of each term over the whole step, and whether a process was asked to stop."""
         totals = [sum(part.counts()[name] for part in parts) for name in TERMS]
         local = torch.tensor([*totals, float(self._stop.is_set())], device=self.accelerator.device)
         every = self.accelerator.reduce(local, "sum")
@@ -308,7 +309,7 @@ class Trainer:
         hours = sum(data.store.records[i].duration for i in data.indices["train"]) / 3600
         log.say(
             f"{self.recipe.name}: {learning / 1e6:.2f} M learning parameters on {accelerator.num_processes} x "
-            f"{accelerator.device.type} ({torch.get_num_threads()} threads, precision {self.recipe.optim.precision})"
+            f"{accelerator.device.type} ({torch.get_num_threads()} threads, precision {accelerator.mixed_precision})"
         )
         log.say(
             f"{len(data.train.members)} clips, {hours:.2f} h, {paired} with pseudo pairs; "

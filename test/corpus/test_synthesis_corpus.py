@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from emotalk_ros.cli import app
 from emotalk_ros.corpus import synthesize as module
 from emotalk_ros.corpus.real_speech import read_speech_folder, speaker_of
+from emotalk_ros.corpus.sentences import other_languages
 from emotalk_ros.corpus.speech_engines import available_engines
 from emotalk_ros.corpus.store import Corpus, CorpusError
 from emotalk_ros.corpus.synthesize import SynthesisSettings, perform, plan, synthesize
@@ -94,6 +95,19 @@ def test_the_plan_shares_contents_between_emotions_and_reaches_the_hours(speech)
     assert all(len(job.portrayals) == 5 for job in jobs if job.number >= 2)
 
 
+def test_languages_are_spoken_in_turn_each_with_its_own_sentences():
+    settings = SynthesisSettings(hours=0.1, actors=6, engines=("espeak",), languages=("en", "cmn", "de"))
+    jobs = plan(settings)
+    assert [job.actor.language for job in jobs[:6]] == ["en", "cmn", "de"] * 2
+    for job in jobs:
+        own = settings.sentences if job.actor.language == "en" else other_languages()[job.actor.language].sentences
+        assert job.content.text in own
+    first = [job for job in jobs if job.number < 2]
+    assert {job.content.text for job in first if job.actor.number == 1} == {
+        job.content.text for job in first if job.actor.number == 4
+    }
+
+
 def test_a_voice_used_twice_becomes_somebody_else(speech):
     jobs = plan(settings_for(speech, actors=3, hours=0.05))
     assert [job.actor.made_up for job in jobs[:3]] == [None, None, 2]
@@ -161,7 +175,13 @@ def test_a_broken_recording_is_left_out_and_named(tmp_path, speech):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"hours": 0}, "hours"), ({"portrayals": 16}, "16"), ({"real": ()}, "speak")]
+    ("changes", "message"),
+    [
+        ({"hours": 0}, "hours"),
+        ({"portrayals": 16}, "16"),
+        ({"real": ()}, "speak"),
+        ({"languages": ("en", "klingon")}, "klingon; known: en, cmn"),
+    ],
 )
 def test_settings_that_cannot_be_are_named(speech, changes, message):
     with pytest.raises(ValueError, match=message):

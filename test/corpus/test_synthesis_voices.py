@@ -9,9 +9,9 @@ from emotalk_ros.corpus.arpabet import ARPABET, arpabet_from_cmu, arpabet_from_i
 from emotalk_ros.corpus.augment import CODECS, NOISES, Augmentation, augment, draw_augmentation, make_noise
 from emotalk_ros.corpus.emotional_speech import PROSODY, Prosody, apply_prosody, draw_prosody, recolour
 from emotalk_ros.corpus.pitch import pitch_summary, track_f0
-from emotalk_ros.corpus.sentences import default_sentences, read_sentences
+from emotalk_ros.corpus.sentences import default_sentences, other_languages, read_sentences
 from emotalk_ros.corpus.speech_engines import available_engines, speak_festival, speak_flite
-from emotalk_ros.corpus.visemes import VISEMES
+from emotalk_ros.corpus.visemes import BILABIAL, VISEMES
 from emotalk_ros.corpus.voices import (
     PORTRAYALS,
     Recording,
@@ -229,6 +229,24 @@ def test_ipa_becomes_arpabet(ipa, phones):
     assert arpabet_from_ipa(ipa) == phones
 
 
+@pytest.mark.parametrize(
+    ("ipa", "phones"),
+    [
+        ("ˈpa", ["P", "AA"]),  # English writes the a of trap so
+        ("kʰoː", ["K", "AO"]),
+        ("ts.h", ["T", "S"]),
+        ("tɕʰi", ["CH", "IY"]),
+        ("œ̃", ["ER"]),
+        ("ç", ["HH"]),
+        ("ãʊ̃", ["AW"]),
+        ("tʲ", ["T"]),
+        ("y", ["UW"]),
+    ],
+)
+def test_sounds_of_other_languages_become_those_whose_mouth_is_nearest(ipa, phones):
+    assert arpabet_from_ipa(ipa, english=False) == phones
+
+
 def test_unknown_phones_are_named():
     with pytest.raises(ValueError, match="ʘ"):
         arpabet_from_ipa("aʘ")
@@ -268,6 +286,16 @@ class TestEspeak:
             assert name in ARPABET
             assert last - 1e-3 <= start < end <= recording.duration + 0.02
             last = end
+
+    @pytest.mark.parametrize("language", sorted(other_languages()))
+    def test_every_sentence_of_every_language_is_spoken_in_phones_we_know(self, language):
+        from emotalk_ros.corpus.espeak import Espeak, made_up_voice
+
+        sentences = other_languages()[language].sentences
+        phones = [Espeak.instance().speak(text, made_up_voice(1, language)).phones for text in sentences]
+        said = [name for one in phones for name, _, _ in one]
+        assert set(said) <= ARPABET and min(len(one) for one in phones) >= 10
+        assert sum(name in BILABIAL for name in said) >= len(sentences) / 2  # sounds that close the lips
 
     def test_a_voiceless_stop_spans_its_silence_not_its_burst(self):
         recording = self.speak("happy papa keeps apples")

@@ -5,7 +5,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from emotalk_ros.corpus.visemes import BILABIAL, VISEMES, contact_curve, loudness_curve, mouth_from_phones
+from emotalk_ros.corpus.visemes import (
+    BILABIAL,
+    VISEMES,
+    MouthStyle,
+    contact_curve,
+    loudness_curve,
+    mouth_from_phones,
+)
 from emotalk_ros.face.names import INDEX, MOUTH
 
 FPS = 30.0
@@ -136,6 +143,23 @@ def test_loudness_is_blind_to_gain():
     curve = loudness_curve(audio, 60, FPS)
     assert curve.shape == (60,) and curve[-1] > curve[5] + 0.3
     np.testing.assert_allclose(loudness_curve(0.2 * audio, 60, FPS), curve, atol=0.02)
+
+
+def test_loudness_is_that_of_the_band_an_open_mouth_lets_out():
+    time = np.arange(16000) / 16000
+    hum, vowel, hiss = (np.sin(2 * np.pi * hertz * time) for hertz in (150, 900, 6000))  # equally strong
+    curve = loudness_curve(np.concatenate([hum, vowel, hiss]), 90, FPS)
+    assert curve[35:55].min() > 0.99
+    assert curve[5:25].max() < 0.5 and curve[65:85].max() < 0.7
+
+
+def test_a_part_of_jaw_and_lips_follows_the_loudness_whatever_the_phone():
+    loud = np.where(np.arange(60) < 30, 0.9, 0.4).astype(np.float32)
+    shut = mouth_from_phones([("S", 0.0, 2.0)], 60, FPS, loud, MouthStyle(loudness=0.0))
+    for name in ("jawOpen", "mouthLowerDownLeft"):
+        assert shut[10:25, INDEX[name]].mean() > 1.2 * shut[40:55, INDEX[name]].mean()
+    unmoved = mouth_from_phones([("S", 0.0, 2.0)], 60, FPS, loud, MouthStyle(loudness=0, sonority=0, lips_sonority=0))
+    assert np.ptp(unmoved[10:50, INDEX["jawOpen"]]) < 1e-3
 
 
 def test_contact_curve_marks_the_frames_inside():

@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from emotalk_ros.face.names import INDEX
-from emotalk_ros.training.losses import LipGap, classification, reconstruction, region_weights, velocity
+from emotalk_ros.face.names import INDEX, indices
+from emotalk_ros.training.data import IGNORED
+from emotalk_ros.training.losses import (
+    LipGap,
+    classification,
+    expression_choice,
+    mean_expression,
+    reconstruction,
+    region_weights,
+    velocity,
+)
 
 ONES = torch.ones(52)
+SMILE, FROWN = ["mouthSmileLeft", "mouthSmileRight"], ["mouthFrownLeft", "mouthFrownRight"]
 
 
 def test_reconstruction_sums_frames_and_averages_coefficients_within_lengths():
@@ -67,8 +77,9 @@ def test_clips_of_two_lengths_in_one_batch_cost_what_they_cost_alone(toy_corpus,
     from emotalk_ros.training.data import ClipStore, WindowMaker, collate
     from emotalk_ros.training.losses import TERMS, Objective
     from emotalk_ros.training.models import build_model
+    from emotalk_ros.training.prototypes import expression_centres
 
-    recipe = toy_recipe(data={"window": None, "pack": False})
+    recipe = toy_recipe(data={"window": None, "pack": False}, loss={"expression": 0.1})
     maker = WindowMaker(ClipStore([Corpus.open(toy_corpus)], 30), range(36), recipe, ("neutral", "happy", "angry"), 24)
     groups = [maker.make(clip, np.random.default_rng(clip), augment=False) for clip in (0, 8)]
     assert [len(g) for g in groups] == [2, 2] and len({len(w.target) for g in groups for w in g}) > 1
@@ -76,10 +87,30 @@ def test_clips_of_two_lengths_in_one_batch_cost_what_they_cost_alone(toy_corpus,
     model = build_model(recipe.model).eval()
     with torch.no_grad():
         model.output.weight.normal_(0, 0.3)
-    objective = Objective(model, recipe.loss).eval()
+    objective = Objective(model, recipe.loss, expression_centres(maker, model)).eval()
     ones = torch.ones(len(TERMS))
     with torch.no_grad():
         whole = objective(collate(groups), ones)[1]
         alone = sum(objective(collate([group]), ones)[1] for group in groups)
     torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-5)
     assert (whole > 0).all()
+
+
+def test_an_expression_is_told_from_those_of_other_emotions():
+    rest = torch.zeros(1, 4, 52)
+    smile, frown = (rest.index_fill(2, torch.as_tensor(indices(names)), 0.5) for names in (SMILE, FROWN))
+    frames, known = torch.tensor([4]), torch.ones(1, 52)
+    means = [mean_expression(face, frames) for face in (smile, frown)]
+    centres = torch.cat([*means, torch.full_like(means[0], torch.nan)])
+
+    def cost(face, label, known=known):
+        return expression_choice(face, frames, torch.tensor([label]), centres, known, 0.2).item()
+
+    # Two centres 1 apart (four coefficients by 0.5), scale 0.2: logits 0 and -12.5.
+    assert cost(smile, 0) == pytest.approx(np.log1p(np.exp(-12.5)), abs=1e-6)
+    assert cost(frown, 0) == pytest.approx(12.5, abs=1e-3)
+    # Between the two nothing is told; the third emotion, which has no face, is never chosen.
+    assert cost((smile + frown) / 2, 1) == pytest.approx(np.log(2), abs=1e-5)
+    assert cost(frown, IGNORED) == 0
+    # Where nothing is known of the expression, no face is better than another.
+    assert cost(smile, 0, torch.zeros(1, 52)) == pytest.approx(np.log(2), abs=1e-5)

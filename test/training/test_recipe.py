@@ -38,7 +38,7 @@ def test_the_paper_recipe_has_the_published_hyper_parameters():
         ("optimizer: {}", "'optimizer'; did you mean 'optim'"),
         ("optim: {steps: many}", "optim.steps must be a int, got 'many'"),
         ("optim: {steps: 3, lr: -1}", "optim.lr must be positive, got -1"),
-        ("optim: {steps: 3, precision: fp8}", "optim.precision must be one of no, bf16, fp16, got 'fp8'"),
+        ("optim: {steps: 3, precision: fp8}", "optim.precision must be one of auto, no, bf16, fp16, got 'fp8'"),
         ("{}", "optim.steps or optim.epochs"),
         ("optim: {steps: 3, epochs: 2}", "optim.steps or optim.epochs"),
         ("{optim: {steps: 3}, loss: {regions: {moth: 2}}}", "loss.regions.moth"),

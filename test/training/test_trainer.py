@@ -1,10 +1,12 @@
 """The loop: it learns, it resumes on the same curve, nothing it writes is ever half there."""
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from emotalk_ros.model import EmoTalk
+from emotalk_ros.training.ahead import batches_ahead
 from emotalk_ros.training.recipe import RecipeError
 from emotalk_ros.training.runlog import read_log
 from emotalk_ros.training.trainer import Trainer, train
@@ -45,6 +47,26 @@ def test_it_learns(toy_recipe, tmp_path):
     curve = losses(tmp_path / "run")
     assert np.mean(curve[-5:]) < 0.5 * np.mean(curve[:5])
     assert result.validation["lip_gap_r"] > 0.5
+
+
+def test_processes_that_make_the_batches_change_nothing_and_end_with_the_run(toy_recipe, tmp_path):
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    train(toy_recipe(), tmp_path / "thread")
+    train(toy_recipe(run={"workers": 2}), tmp_path / "processes")
+    assert losses(tmp_path / "processes") == losses(tmp_path / "thread")
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+
+
+def test_what_a_process_cannot_make_is_told_where_the_step_is_due():
+    def make(step):
+        if step == 2:
+            raise ValueError("no such clip")
+        return [step]
+
+    with batches_ahead(make, range(4), workers=2) as batches:
+        assert [next(batches), next(batches)] == [[0], [1]]
+        with pytest.raises(ValueError, match="no such clip"):
+            next(batches)
 
 
 def test_resuming_continues_the_same_curve(toy_recipe, tmp_path):
