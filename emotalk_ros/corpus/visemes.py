@@ -138,17 +138,21 @@ class MouthStyle:
     """How much mouthClose exceeds jawOpen at a closure: presses away the hair's gap that a rest face has."""
     loudness: float = 0.25
     """0: a phone's opening does not depend on loudness; 1: it is proportional to it."""
-    sonority: float = 0.6
+    sonority: float = 0.65
     """Share of the jaw that follows loudness alone, whatever the phone."""
+    sonority_lead: float = -0.033
+    """`lead` of that share: captured jaws follow their loudness closer than gestures follow their phones."""
     lips_sonority: float = 0.3
     """The same of what the lips open."""
-    attack: float = 0.075
+    attack: float = 0.045
     """Time constant of anticipation: how early a phone's mouth shape begins."""
-    release: float = 0.06
+    release: float = 0.045
     """Time constant of carry-over."""
+    rounding: float = 1.7
+    """How many times further lip shapes reach, both ways, than openings."""
     close: float = 0.07
     """How long the lips take to shut before a closure, and to open after it."""
-    lead: float = -0.06
+    lead: float = -0.075
     """Gestures run ahead of their sound by this much; real captures (video, rigs) are one or two frames late."""
     breath: float = 0.5
     """Opening before the first sound after a pause, relative to a mid vowel."""
@@ -275,12 +279,14 @@ def _loudness_on(times: Doubles, loudness: Floats | None, fps: float) -> Doubles
     return np.interp(times, (np.arange(len(smooth)) + 0.5) / fps, smooth)
 
 
-def _dominance(times: Doubles, start: float, end: float, strength: float, style: MouthStyle) -> Doubles:
+def _dominance(
+    times: Doubles, start: float, end: float, strength: float, style: MouthStyle, reach: float = 1.0
+) -> Doubles:
     """Cohen and Massaro's negative exponential, flat over the middle of the phone."""
     start, end = start - style.lead, end - style.lead
     middle, half = 0.5 * (start + end), 0.25 * (end - start)
-    before = np.maximum(middle - half - times, 0.0) / style.attack
-    after = np.maximum(times - middle - half, 0.0) / style.release
+    before = np.maximum(middle - half - times, 0.0) / (reach * style.attack)
+    after = np.maximum(times - middle - half, 0.0) / (reach * style.release)
     return strength * np.exp(-((before + after) ** 1.3))
 
 
@@ -326,14 +332,14 @@ def _write_open_mouth(
         for part, first, last in zip(parts, edges[:-1], edges[1:], strict=True):
             track.add("jaw", part.jaw, _dominance(times, first, last, part.jaw_strength, style))
             track.add("lips", part.lips, _dominance(times, first, last, part.lips_strength, style))
-            track.add("round", part.round, _dominance(times, first, last, part.round_strength, style))
+            track.add("round", part.round, _dominance(times, first, last, part.round_strength, style, style.rounding))
     active = _speaking(times, parsed, style.breath, style)
     # In the breath before speech there is no loudness yet: the mouth opens as for a moderately loud sound.
     effort = np.where(_voiced(times, parsed), loud, 0.6)
     slow = np.convolve(np.pad(effort, 6, mode="edge"), np.full(13, 1 / 13), mode="valid")
     gain = 1.0 - style.loudness + style.loudness * slow / _MODERATE
     rounding = track.blend("round") * active
-    sonority = _MID_VOWEL * effort / _MODERATE
+    sonority = _MID_VOWEL / _MODERATE * np.interp(times + style.sonority_lead, times, effort)
     jaw = (1.0 - style.sonority) * track.blend("jaw") * gain + style.sonority * sonority
     jaw = jaw * _speaking(times, parsed, style.breath * style.breath_jaw, style) * style.jaw
     lips = ((1.0 - style.lips_sonority) * track.blend("lips") * gain + style.lips_sonority * sonority) * active

@@ -18,6 +18,8 @@ Floats = NDArray[np.float32]
 _BANK_SECONDS = 20
 _ROOM_DB = 6.0
 """Standard deviation of the random response of noise without speech."""
+_MOST_TAPS = 16
+"""Length of the longest average that noise without speech passes."""
 
 
 def coloured_noise(seed: int = 0, seconds: float = _BANK_SECONDS) -> dict[str, Floats]:
@@ -71,16 +73,20 @@ class Augmenter:
     def still(self, count: int, rng: np.random.Generator) -> Floats:
         """A window without speech: digital silence one time in four, else room noise at the recipe's level.
 
-        Rooms and microphones colour their noise in any way: half of it loses its treble above 0.3 to 6 kHz, all of it
-        passes a random response, and one time in four it sets in somewhere in the window.
+        Rooms and microphones colour their noise in any way: half of it loses its treble above 0.3 to 6 kHz, one time in
+        four a short average cuts notches into it, all of it passes a random response, and one time in four it sets in
+        somewhere in the window.
         """
-        silent, level, dull, cut, late, onset = rng.random(6)
+        silent, level, dull, cut, late, onset, notched = rng.random(7)
         noise = self.noise(count, rng)
+        taps = rng.random(rng.integers(2, _MOST_TAPS + 1)) ** 0.5
         response = tuple(rng.normal(0.0, _ROOM_DB, 5))
         if silent < 0.25:
             return np.zeros(count, np.float32)
         if dull < 0.5:
             noise = _low_pass(noise, 300.0 * 20.0**cut)
+        if notched < 0.25:
+            noise = lfilter(taps, [1.0], noise)
         noise = equalise(noise, response).astype(np.float32)
         noise *= np.float32(10 ** (_between(self.recipe.still_level_db, level) / 20) / (noise.std() + 1e-9))
         if late < 0.25:

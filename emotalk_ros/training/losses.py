@@ -186,7 +186,9 @@ class Objective(nn.Module):
         )
         assert output.coefficients is not None
         made, wanted = output.coefficients.float(), batch.target
-        frames, known = batch.frames, batch.known * self.weights
+        # Crossed targets below come from pairs, which are never still.
+        care = torch.where(batch.still, self.recipe.still, 1.0)[:, None]
+        frames, known = batch.frames, batch.known * self.weights * care
         zero = made.new_zeros(())
         terms = dict.fromkeys(TERMS, zero) | {"self": reconstruction(made, wanted, known, frames)}
         labels = batch.emotion

@@ -152,6 +152,8 @@ class LossRecipe:
     self: float = 1.0
     velocity: float = 0.5
     classification: float = 0.1
+    still: float = 1.0
+    """How much the errors of a shot without speech weigh: a mouth that stirs in noise is seen, and small."""
     lip_gap: float = 0.0
     """Squared error of the inner-lip gap (unit: the gap of jawOpen 1), closed lips weighted most."""
     lip_gap_closed: float = 8.0

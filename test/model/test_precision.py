@@ -11,7 +11,7 @@ AUDIO = speechlike(48_000)
 BFLOAT16_ERROR = 0.25
 """Measured on a CPU 0.05 to 0.16 on these random networks, whose output varies little over time."""
 FLOAT16_ERROR = 0.03
-"""An eighth of that, by the longer mantissa. Not measured: no GPU was at hand when this was written."""
+"""An eighth of that, by the longer mantissa; held on an H200."""
 
 
 def relative_error(made, expected):

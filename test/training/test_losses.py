@@ -1,5 +1,7 @@
 """Loss terms against numbers worked out by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -114,3 +116,27 @@ def test_an_expression_is_told_from_those_of_other_emotions():
     assert cost(frown, IGNORED) == 0
     # Where nothing is known of the expression, no face is better than another.
     assert cost(smile, 0, torch.zeros(1, 52)) == pytest.approx(np.log(2), abs=1e-5)
+
+
+def test_errors_of_shots_without_speech_weigh_as_much_more_as_asked(toy_corpus, toy_recipe):
+    from emotalk_ros.corpus.store import Corpus
+    from emotalk_ros.training.data import ClipStore, WindowMaker, collate
+    from emotalk_ros.training.losses import TERMS, Objective
+    from emotalk_ros.training.models import build_model
+
+    recipe = toy_recipe(pairs={"probability": 0.0})
+    maker = WindowMaker(ClipStore([Corpus.open(toy_corpus)], 30), range(36), recipe, ("neutral", "happy", "angry"), 24)
+    spoken, still = maker.make(0, np.random.default_rng(0), augment=False), [maker.still(np.random.default_rng(0))]
+    torch.manual_seed(0)
+    model = build_model(recipe.model).eval()
+    with torch.no_grad():
+        model.output.bias.fill_(0.2)
+
+    def terms(groups, weight):
+        loss = dataclasses.replace(recipe.loss, still=weight)
+        with torch.no_grad():
+            sums = Objective(model, loss).eval()(collate(groups), torch.ones(len(TERMS)))[1]
+        return sums[TERMS.index("self")].item()
+
+    assert terms([still], 5.0) == pytest.approx(5 * terms([still], 1.0), rel=1e-5)
+    assert terms([spoken], 5.0) == terms([spoken], 1.0)
