@@ -256,6 +256,8 @@ class EmoTalkConfig(SpeechConfig):
         output_activation: "none" (the paper), "sigmoid", or "clamp" (to 0..1, not in training).
         disentangle: False is the ablation with one encoder: emotion is read from the content encoder.
         emotion_guided: False is the ablation without emotion-guided attention in the decoder.
+        sonority_share: share of the mouth's opening that follows the sonority heard instead of the decoder, 0..1; at
+            inference only (see `model.sonority`).
         **kwargs: see `SpeechConfig`.
 
     Raises:
@@ -284,6 +286,7 @@ class EmoTalkConfig(SpeechConfig):
         output_activation: str = "none",
         disentangle: bool = True,
         emotion_guided: bool = True,
+        sonority_share: float = 0.0,
         **kwargs: Any,
     ) -> None:
         self.emotion_config = encoder_config(emotion_config)
@@ -302,6 +305,7 @@ class EmoTalkConfig(SpeechConfig):
         self.output_activation = output_activation
         self.disentangle = disentangle
         self.emotion_guided = emotion_guided
+        self.sonority_share = sonority_share
         super().__init__(emotion_labels=emotion_labels, **kwargs)
 
     @classmethod
@@ -357,6 +361,8 @@ class EmoTalkConfig(SpeechConfig):
         for name in ("period", "decoder_layers", "decoder_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0.0 <= self.sonority_share <= 1.0:
+            raise ValueError(f"sonority_share must lie in 0..1, got {self.sonority_share}")
         if self.num_levels != 2:
             raise ValueError(f"num_levels must be 2 (level is a number between them), got {self.num_levels}")
         if not self.emotion_labels:

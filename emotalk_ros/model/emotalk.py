@@ -13,6 +13,7 @@ from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.encoder import SpeechEncoder
 from emotalk_ros.model.output import EmoTalkOutput
+from emotalk_ros.model.sonority import Sonority
 from emotalk_ros.model.speech import SpeechNetwork, build_encoder
 from emotalk_ros.model.timing import FEATURE_RATE, stretch, valid_mask
 
@@ -74,6 +75,7 @@ class EmoTalk(SpeechNetwork):
             for _ in range(config.decoder_layers)
         )
         self.output = nn.Linear(width, config.num_coefficients)
+        self.sonority = Sonority(config.fps, config.lookahead_frames) if config.sonority_share > 0 else None
         self.register_buffer("emotion_prototypes", torch.zeros(len(config.emotion_labels), width))
         self.register_buffer("prototypes_set", torch.zeros((), dtype=torch.bool))
         self.post_init()
@@ -140,6 +142,8 @@ class EmoTalk(SpeechNetwork):
         content = self.content_head(content_states)
         emotion = self._mix_emotion(self.emotion_head(heard), emotion_embedding, emotion_blend)
         coefficients = self.decode(content, emotion, person, level)
+        if self.sonority is not None and not self.training:
+            coefficients = self.sonority.follow(coefficients, values, self.config.sonority_share)
         if frame_lengths is None:
             frame_lengths = torch.full((batch,), size, device=input_values.device)
         else:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_models import ENCODER, GROUP_ENCODER, MEL_ENCODER, STREAMING, small_config, small_model, speechlike
 
-STREAMS = ["streaming_mel", "streaming_wave", "streaming_mixed", "streaming_prosody"]
+STREAMS = ["streaming_mel", "streaming_wave", "streaming_mixed", "streaming_prosody", "streaming_sonority"]
 
 
 def last_sample(config, frame):

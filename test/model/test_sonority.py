@@ -1,0 +1,75 @@
+"""A mouth that follows the band an open mouth lets out: what it hears, and what it leaves alone."""
+
+import numpy as np
+import pytest
+import torch
+from small_models import small_model, speechlike
+
+from emotalk_ros.face.names import INDEX
+from emotalk_ros.model import EmoTalkConfig
+from emotalk_ros.model.sonority import Sonority
+
+JAW, CLOSE, LIP = INDEX["jawOpen"], INDEX["mouthClose"], INDEX["mouthLowerDownLeft"]
+OTHERS = [k for name, k in INDEX.items() if not name.startswith(("jawOpen", "mouthLowerDown", "mouthUpperUp"))]
+
+
+def tone(hertz, seconds=1.0, level=0.1):
+    return (level * np.sin(2 * np.pi * hertz * np.arange(int(16000 * seconds)) / 16000)).astype(np.float32)
+
+
+def heard(audio, lookahead=5):
+    frames = -(-len(audio) * 30 // 16000)
+    return Sonority(30, lookahead).heard(torch.from_numpy(audio)[None], frames)[0].numpy()
+
+
+def test_vowels_are_heard_and_hums_and_hisses_are_not():
+    sound = heard(np.concatenate([tone(900), tone(150), tone(6500), tone(900), np.zeros(16000, np.float32)]))
+    assert sound.shape == (150,)
+    assert sound[3:27].min() > 0.99 and sound[95:117].min() > 0.99
+    assert sound[33:57].max() < 0.3 and sound[63:85].max() < 0.3 and sound[123:].max() == 0
+    np.testing.assert_allclose(heard(0.1 * np.concatenate([tone(900), tone(150)])), sound[:60], atol=0.02)  # the gain
+
+
+def test_it_comes_half_a_frame_after_the_sound():
+    burst = np.zeros(16000, np.float32)
+    burst[7840:8160] = 0.3 * np.random.default_rng(0).standard_normal(320)  # 20 ms about 0.5 s, frame 15
+    sound = heard(burst, lookahead=0)
+    assert sound[16] > sound[14] and int(sound.argmax()) in (15, 16)
+
+
+def test_a_mouth_goes_with_the_sound_and_closed_lips_stay_closed():
+    frames = 60
+    audio = torch.from_numpy(np.concatenate([tone(900), tone(900, level=0.005)]))[None]  # 26 dB softer
+    face = torch.zeros(1, frames, 52)
+    face[..., JAW], face[..., LIP] = 0.2, 0.3
+    face[:, 40:45, CLOSE] = 0.2  # lips shut
+    made = Sonority(30, 5).follow(face, audio, 0.5)
+    assert torch.allclose(made[:, 3:25], face[:, 3:25], atol=1e-3)
+    quiet = 1 - 26.02 / 40
+    assert made[0, 50, JAW].item() == pytest.approx(0.2 * (0.5 + 0.5 * quiet), abs=2e-3)
+    assert made[0, 50, LIP].item() == pytest.approx(0.3 * (0.5 + 0.5 * quiet) ** 0.7, abs=3e-3)
+    assert torch.equal(made[:, 40:45], face[:, 40:45])
+    assert torch.equal(made[..., OTHERS], face[..., OTHERS])
+
+
+def test_a_still_mouth_stays_still_in_noise():
+    face = torch.full((1, 60, 52), 0.01)
+    made = Sonority(30, 5).follow(face, torch.from_numpy(speechlike(32_000))[None], 1.0)
+    assert made[..., JAW].max() <= 0.01 + 1e-6
+
+
+def test_it_acts_at_inference_only_and_not_at_all_where_its_share_is_nothing():
+    model = small_model("streaming_sonority")
+    plain = small_model("streaming_sonority", sonority_share=0.0)
+    assert plain.sonority is None
+    audio = torch.from_numpy(speechlike(32_000))[None]
+    with torch.no_grad():
+        assert not torch.equal(model(audio).coefficients, plain(audio).coefficients)
+        made = []
+        for one in (model.train(), plain.train()):
+            torch.manual_seed(0)  # the same dropout
+            made.append(one(audio).coefficients)
+        assert torch.equal(*made)
+    for share in (-0.1, 1.5):
+        with pytest.raises(ValueError, match="sonority_share"):
+            EmoTalkConfig.preset("tiny", sonority_share=share)
