@@ -103,6 +103,20 @@ def write_head(model: EmoTalk, mean: Tensor, spread: Tensor, weights: Tensor, bi
     head.out_proj.bias.copy_(bias)
 
 
+def fit_classifier(
+    model: EmoTalk, corpus: Corpus, chosen: NDArray[np.intp], noise: float, rng: np.random.Generator
+) -> None:
+    """The regression on the states of the clips `chosen`, each heard through a microphone of its own, into the head."""
+    augment, names = Augmenter(MICROPHONES), list(model.config.emotion_labels)
+    states = listen(model, [heard_clip(corpus[int(k)].audio, augment, rng) for k in chosen])
+    labels = torch.tensor([names.index(corpus.records[int(k)].emotion) for k in chosen])
+    mean, spread = states.mean(0), states.std(0) + 1e-6
+    write_head(model, mean, spread, *regression((states - mean) / spread, labels, len(names), noise))
+    with torch.no_grad():
+        right = (model.emotion_classifier(states).argmax(-1) == labels).float().mean().item()
+    print(f"{len(chosen)} clips; {right:.3f} of them recognised")
+
+
 def fit_prototypes(model: EmoTalk, clips: list[Clip], names: list[str], steps: int, seed: int) -> Tensor:
     """(labels, E) embeddings whose decoded faces come nearest to the labels' own over contents, persons and levels."""
     size = 75
@@ -150,6 +164,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.3, help="blur of the standardised states (0.3)")
     parser.add_argument("--steps", type=int, default=400, help="for the prototypes (400)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--prototypes-only", action="store_true", help="leave the classifier as it is")
     parser.add_argument("--half", action="store_true", help="store float16: half the size")
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
@@ -162,20 +177,12 @@ def main() -> None:
     ]
     rng = np.random.default_rng(args.seed)
     chosen = rng.permutation(usable)[: args.clips]
-    augment = Augmenter(MICROPHONES)
-    clips = [heard_clip(corpus[int(k)].audio, augment, rng) for k in chosen]
-    labels = torch.tensor([names.index(corpus.records[int(k)].emotion) for k in chosen])
-    states = listen(model, clips)
-    mean, spread = states.mean(0), states.std(0) + 1e-6
-    weights, bias = regression((states - mean) / spread, labels, len(names), args.noise)
-    write_head(model, mean, spread, weights, bias)
+    if not args.prototypes_only:
+        fit_classifier(model, corpus, chosen, args.noise, rng)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     spoken = [corpus[int(k)] for k in rng.permutation(usable)[:160]]
     model.set_prototypes(fit_prototypes(model, spoken, names, args.steps, args.seed))
-    with torch.no_grad():
-        right = (model.emotion_classifier(states).argmax(-1) == labels).float().mean().item()
-    print(f"{len(chosen)} clips; {right:.3f} of them recognised")
     (model.half() if args.half else model).save_pretrained(args.out)
 
 
