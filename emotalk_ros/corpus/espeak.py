@@ -45,6 +45,8 @@ _BURST = 0.008
 
 ACCENTS: tuple[str, ...] = ("gmw/en-US",) * 4 + ("gmw/en", "gmw/en-GB-x-rp", "gmw/en-GB-scotland")
 """Accents that made-up voices speak; American English as often as all of the others."""
+_ENGLISH_ACCENTS = "gmw/en"
+"""How the language files of all English accents begin."""
 
 
 class SynthesizerUnavailableError(RuntimeError):
@@ -171,7 +173,7 @@ class Espeak:
             pcm = np.concatenate(self._blocks)
             events = self._events
         audio = soxr.resample(pcm.astype(np.float32) / 32768.0, sample_rate, SAMPLE_RATE)
-        phones = phones_from_events(events, pcm, sample_rate, voice.accent in ACCENTS)
+        phones = phones_from_events(events, pcm, sample_rate, voice.accent.startswith(_ENGLISH_ACCENTS))
         if not phones:
             raise ValueError(f"espeak-ng found no phones in {text!r}")
         return Recording(voice.name, audio, tuple(phones), voice.name, text, "espeak-ng")

@@ -140,10 +140,10 @@ class MouthStyle:
     """0: a phone's opening does not depend on loudness; 1: it is proportional to it."""
     sonority: float = 0.65
     """Share of the jaw that follows loudness alone, whatever the phone."""
-    sonority_lead: float = -0.033
-    """`lead` of that share: captured jaws follow their loudness closer than gestures follow their phones."""
     lips_sonority: float = 0.3
     """The same of what the lips open."""
+    sonority_lead: float = -0.033
+    """`lead` of those shares: captured jaws follow their loudness closer than gestures follow their phones."""
     attack: float = 0.045
     """Time constant of anticipation: how early a phone's mouth shape begins."""
     release: float = 0.045

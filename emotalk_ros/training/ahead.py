@@ -7,7 +7,7 @@ keeps up with a CPU; a GPU that works off a step in hundredths of a second needs
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
@@ -35,7 +35,7 @@ def batches_ahead(make: MakeBatches, steps: range, workers: int = 0) -> Iterator
             yield batches
         return
     loader = DataLoader(
-        _Steps(make, steps),
+        _Steps(make),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
@@ -53,27 +53,24 @@ def _from_processes(loader: DataLoader[list[Batch]]) -> Generator[list[Batch], N
 
 
 def _from_thread(make: MakeBatches, steps: range, pool: ThreadPoolExecutor) -> Generator[list[Batch], None, None]:
-    coming = pool.submit(make, steps[0]) if steps else None
+    if not steps:
+        return
+    coming = pool.submit(make, steps[0])
     try:
         for step in steps:
-            assert coming is not None
             made = coming.result()
             if step + 1 in steps:
                 coming = pool.submit(make, step + 1)
             yield made
     finally:
-        if coming is not None:
-            coming.cancel()
+        coming.cancel()
 
 
 class _Steps(Dataset[list[Batch]]):
     """Steps as torch's loader asks for them: item k is step k."""
 
-    def __init__(self, make: MakeBatches, steps: Sequence[int]) -> None:
-        self.make, self.steps = make, steps
-
-    def __len__(self) -> int:
-        return len(self.steps)
+    def __init__(self, make: MakeBatches) -> None:
+        self.make = make
 
     def __getitem__(self, step: int) -> list[Batch]:
         return self.make(step)
@@ -84,7 +81,7 @@ def _as_it_is(batches: list[Batch]) -> list[Batch]:
 
 
 def _start_worker(number: int) -> None:
-    # Both signals go to the parent, which finishes its step and then ends the block.
+    # Ctrl-C is the parent's, which finishes its step and then ends the block; SIGTERM is how torch's loader ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
