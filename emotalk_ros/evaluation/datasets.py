@@ -11,7 +11,8 @@ kind                  the folder holds
 
 Measured lips: `landmarks` (frames, N, 3) with `landmark_ids` of MediaPipe (13 and 14 inner lips, 10 and 152 top of the
 face and chin) give the gap of the lips in heights of the face; without them `coefficients` (frames, K) with `names`
-give it through a face, and without those `weights` whose `names` have a jaw give its opening.
+give it through a face, and without those `weights` whose `names` have a jaw give its opening: lips and jaw are then
+both held against that.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class DatasetError(ValueError):
 class Sample:
     """One clip: audio (n,) at 16 kHz, and what is known of the face that belongs to it.
 
-    `reference` (T, 52) at `fps`, or `gap` (T,): how far the lips are apart, in whatever unit. `person` and `level` are
-    the style the clip was made in, where known.
+    `reference` (T, 52) at `fps`, or `gap` (T,): how far the lips are apart, in whatever unit; `of_jaw` where it is the
+    opening of a rig's jaw instead. `person` and `level` are the style the clip was made in, where known.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Sample:
     fps: float = 30.0
     reference: NDArray[np.float32] | None = None
     gap: NDArray[np.float64] | None = None
+    of_jaw: bool = False
     phones: list[Phone] = field(default_factory=list)
     actor: str = ""
     emotion: str | None = None
@@ -236,7 +238,7 @@ def measured_lips(data: dict[str, NDArray[Any]], where: str) -> Sample:
         jaw = next((names.index(name) for name in JAW_WEIGHTS if name in names), None)
         if jaw is None or "weights" not in data:
             raise DatasetError(f"{where}: no landmarks, coefficients or jaw weight among {', '.join(sorted(data))}")
-        sample.gap = np.asarray(data["weights"][:, jaw], np.float64)
+        sample.gap, sample.of_jaw = np.asarray(data["weights"][:, jaw], np.float64), True
     if "ok" in data and sample.gap is not None:
         sample.gap = np.where(data["ok"], sample.gap, np.nan)
     return sample

@@ -18,6 +18,7 @@ FIGURES = (
     ("eve_mm", "EVE mm", 3),
     ("mve_mm", "mean vertex mm", 3),
     ("lip_gap_correlation", "lip gap r", 3),
+    ("jaw_correlation", "jaw r", 3),
     ("best_lag_s", "best lag s", 3),
     ("closure_rate", "b p m closed", 2),
     ("closure_rate_tight", "to a fifth", 2),
@@ -26,7 +27,7 @@ FIGURES = (
     ("lip_jitter_m_s3", "jitter m/s³", 1),
 )
 LOWER = frozenset({"lve_mm", "eve_mm", "mve_mm"})
-HIGHER = frozenset({"lip_gap_correlation", "closure_rate", "closure_rate_tight"})
+HIGHER = frozenset({"lip_gap_correlation", "jaw_correlation", "closure_rate", "closure_rate_tight"})
 REFERENCE_ROWS = (STILL, ENERGY, MEASURED)
 
 

@@ -16,6 +16,7 @@ from emotalk_ros.evaluation.metrics_lips import CLOSED_PERCENTILE, MOVES_MM, bes
 from emotalk_ros.evaluation.references import energy_jaw, motionless
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import FaceBasis
+from emotalk_ros.face.names import INDEX
 
 STILL, ENERGY, MEASURED = "motionless mean face", "energy jaw", "the reference itself"
 """Rows that stand beside every result: nothing moves; loudness opens the jaw; the measurement's own closures."""
@@ -91,7 +92,9 @@ def score(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, float]:
 
 
 def score_gap(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, float]:
-    """The lips against measured ones: correlation of the whole clip, best lag, closures at b, p and m."""
+    """The lips against measured ones: correlation of the whole clip, best lag, closures at b, p and m; and jaw against
+    jaw where that is what was measured.
+    """
     assert sample.gap is not None
     frames = min(len(sample.gap), max(math.floor(len(motion.coefficients) / motion.fps * sample.fps), 1))
     coefficients = resampled(motion.coefficients, motion.fps, sample.fps, frames)
@@ -100,6 +103,9 @@ def score_gap(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, flo
     measured = sample.gap[:frames]
     seen = np.isfinite(measured)
     lag = best_lag(gap[seen], measured[seen], sample.fps)
+    if sample.of_jaw:
+        jaw = coefficients[:, INDEX["jawOpen"]].astype(np.float64)
+        figures["jaw_correlation"] = correlation(jaw[seen], measured[seen])
     return {
         "lip_gap_correlation": correlation(gap[seen], measured[seen]),
         "best_lag_s": lag.seconds,
@@ -139,6 +145,8 @@ def measured_row(sample: Sample) -> dict[str, float]:
     assert sample.gap is not None
     held = np.where(np.isfinite(sample.gap), sample.gap, np.nanmedian(sample.gap))
     figures = closures(held * FACE_HEIGHT_MM, sample)
+    if sample.of_jaw:
+        figures["jaw_correlation"] = 1.0
     return {"lip_gap_correlation": 1.0, "best_lag_s": 0.0, "best_lag_correlation": 1.0, **figures}
 
 

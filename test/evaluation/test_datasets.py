@@ -100,7 +100,7 @@ def test_lips_of_another_rig_and_of_none() -> None:
     sample = measured_lips(
         {"fps": np.array(30.0), "names": np.array(["x", "mouth_stretch_c"]), "weights": weights}, "w"
     )
-    assert sample.gap is not None and sample.gap.tolist() == [1, 3, 5, 7, 9, 11]
+    assert sample.gap is not None and sample.gap.tolist() == [1, 3, 5, 7, 9, 11] and sample.of_jaw
     with pytest.raises(DatasetError, match=r"w: no landmarks, coefficients or jaw weight among fps, other"):
         measured_lips({"fps": np.array(30.0), "other": weights}, "w")
     with pytest.raises(DatasetError, match="no fps"):

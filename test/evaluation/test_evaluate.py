@@ -211,3 +211,16 @@ def test_motion_at_another_rate_is_scored_at_the_references(basis: FaceBasis) ->
     figures = score(Motion(fast, 60.0), sample, basis)
     assert figures["lve_mm"] < 1e-3
     assert figures["lip_gap_correlation"] > 0.999
+
+
+def test_a_measured_jaw_is_held_against_jaw_and_lips(basis: FaceBasis) -> None:
+    """Lips that press shut on half of the openings: the jaw is right, the lips are not."""
+    jaw = 0.1 + 0.1 * np.sin(np.arange(90) / 3)
+    face = np.zeros((90, 52), np.float32)
+    face[:, INDEX["jawOpen"]] = jaw
+    face[::2, INDEX["mouthClose"]] = jaw[::2]
+    sample = Sample("s", np.zeros(48_000, np.float32), gap=3.0 * jaw, of_jaw=True)
+    figures = score(Motion(face, 30.0), sample, basis)
+    assert figures["jaw_correlation"] == pytest.approx(1, abs=1e-4)
+    assert figures["lip_gap_correlation"] < 0.7
+    assert "jaw_correlation" not in score(Motion(face, 30.0), replace(sample, of_jaw=False), basis)
