@@ -134,7 +134,7 @@ class MouthStyle:
     rest_jaw: float = 0.008
     """Relaxed lips touch lightly or not at all; a closure presses."""
     press: float = 0.07
-    seal: float = 0.015
+    seal: float = 0.025
     """How much mouthClose exceeds jawOpen at a closure: presses away the hair's gap that a rest face has."""
     loudness: float = 0.25
     """0: a phone's opening does not depend on loudness; 1: it is proportional to it."""

@@ -93,19 +93,20 @@ def mean_expression(coefficients: Tensor, frames: Tensor) -> Tensor:
 
 
 def expression_choice(
-    prediction: Tensor, frames: Tensor, labels: Tensor, centres: Tensor, known: Tensor, scale: float
+    prediction: Tensor, frames: Tensor, labels: Tensor, centres: Tensor, known: Tensor, scale: float, weight: Tensor
 ) -> Tensor:
-    """Sum over labelled windows of the cross-entropy of which emotion's face the made one is nearest to.
+    """Weighted sum over labelled windows of the cross-entropy of which emotion's face the made one is nearest to.
 
     The logit of emotion k is `-|m - centre_k|^2 / (2 scale^2)`, m the window's mean expression. prediction (B, T, 52);
     labels (B,) with `IGNORED`; centres (L, len(EXPRESSION)), NaN for emotions without a face of their own; known
-    (B, 52) 0 where a coefficient is not to be looked at.
+    (B, 52) 0 where a coefficient is not to be looked at; weight (B,).
     """
     seen = known[:, torch.as_tensor(EXPRESSION, device=known.device)] > 0
     apart = (mean_expression(prediction, frames)[:, None] - centres.nan_to_num()).square() * seen[:, None]
     logits = -apart.sum(-1) / (2 * scale**2)
     logits = logits.masked_fill(centres.isnan().any(-1), -1e4)
-    return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    each = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
+    return (each * weight).sum()
 
 
 class LipGap(nn.Module):
@@ -163,6 +164,10 @@ class Objective(nn.Module):
         self.gap = LipGap()
         self.weights: Tensor
         self.register_buffer("weights", region_weights(recipe.regions), persistent=False)
+        own = torch.ones(COUNT)
+        own[list(EXPRESSION)] = recipe.own_expression
+        self.own: Tensor
+        self.register_buffer("own", own, persistent=False)
         lambdas = torch.tensor([float(getattr(recipe, name)) for name in TERMS])
         self.lambdas: Tensor
         self.register_buffer("lambdas", lambdas, persistent=False)
@@ -187,11 +192,11 @@ class Objective(nn.Module):
         assert output.coefficients is not None
         made, wanted = output.coefficients.float(), batch.target
         # Crossed targets below come from pairs, which are never still.
-        care = torch.where(batch.still, self.recipe.still, 1.0)[:, None]
+        care = torch.where(batch.still[:, None], self.recipe.still, self.own)
         frames, known = batch.frames, batch.known * self.weights * care
         zero = made.new_zeros(())
         terms = dict.fromkeys(TERMS, zero) | {"self": reconstruction(made, wanted, known, frames)}
-        labels = batch.emotion
+        labels, weight = batch.emotion, torch.full_like(batch.level, self.recipe.own_expression)
         if output.emotion_logits is not None and self.recipe.classification > 0:
             terms["classification"] = classification(output.emotion_logits, batch.emotion, self.recipe.label_smoothing)
         if len(batch.content_of) and self.recipe.cross > 0 and output.content is not None:
@@ -202,12 +207,13 @@ class Objective(nn.Module):
             made, wanted = torch.cat([made, crossed]), torch.cat([wanted, batch.cross_target])
             frames, known = torch.cat([frames, cross_frames]), torch.cat([known, cross_known])
             labels = torch.cat([labels, labels[batch.emotion_of]])
+            weight = torch.cat([weight, torch.ones_like(batch.cross_level)])
         terms["velocity"] = velocity(made, wanted, known, frames)
         closed, scale = self.recipe.lip_gap_closed, self.recipe.lip_gap_scale
         terms["lip_gap"] = self.gap.loss(made, wanted, frames, closed, scale, self.recipe.lip_gap_open)
         if self.recipe.expression > 0 and self.centres is not None:
             scale = self.recipe.expression_scale
-            terms["expression"] = expression_choice(made, frames, labels, self.centres, known, scale)
+            terms["expression"] = expression_choice(made, frames, labels, self.centres, known, scale, weight)
         vector = torch.stack([terms[name] for name in TERMS]) / counts.clamp(min=1.0)
         loss = (vector * self.lambdas).sum()
         if output.loss is not None:

@@ -165,6 +165,10 @@ class LossRecipe:
     where a squared error settles for a little of each."""
     expression_scale: float = 0.2
     """Distance between expressions (norm of coefficients) that tells them apart."""
+    own_expression: float = 1.0
+    """How much the expression of a face counts whose words and emotion are of one window, against crossed faces. At 1
+    half of all faces show the emotion that their words were said in, so the decoder listens for it in the words too; at
+    1 over the number of the other emotions the words tell nothing of it, and the emotion encoder all."""
     label_smoothing: float = 0.0
     """Of the classification term's cross-entropy."""
     lip_gap_scale: float = 0.04

@@ -105,8 +105,9 @@ def test_an_expression_is_told_from_those_of_other_emotions():
     means = [mean_expression(face, frames) for face in (smile, frown)]
     centres = torch.cat([*means, torch.full_like(means[0], torch.nan)])
 
-    def cost(face, label, known=known):
-        return expression_choice(face, frames, torch.tensor([label]), centres, known, 0.2).item()
+    def cost(face, label, known=known, weight=1.0):
+        weights = torch.tensor([weight])
+        return expression_choice(face, frames, torch.tensor([label]), centres, known, 0.2, weights).item()
 
     # Two centres 1 apart (four coefficients by 0.5), scale 0.2: logits 0 and -12.5.
     assert cost(smile, 0) == pytest.approx(np.log1p(np.exp(-12.5)), abs=1e-6)
@@ -114,8 +115,38 @@ def test_an_expression_is_told_from_those_of_other_emotions():
     # Between the two nothing is told; the third emotion, which has no face, is never chosen.
     assert cost((smile + frown) / 2, 1) == pytest.approx(np.log(2), abs=1e-5)
     assert cost(frown, IGNORED) == 0
+    assert cost(frown, 0, weight=0.2) == pytest.approx(2.5, abs=1e-3)
     # Where nothing is known of the expression, no face is better than another.
     assert cost(smile, 0, torch.zeros(1, 52)) == pytest.approx(np.log(2), abs=1e-5)
+
+
+def test_the_expression_of_own_words_counts_as_asked_and_that_of_crossed_faces_in_full(toy_corpus, toy_recipe):
+    from emotalk_ros.corpus.store import Corpus
+    from emotalk_ros.training.data import ClipStore, WindowMaker, collate
+    from emotalk_ros.training.losses import TERMS, Objective
+    from emotalk_ros.training.models import build_model
+    from emotalk_ros.training.prototypes import expression_centres
+
+    recipe = toy_recipe(loss={"expression": 0.1, "own_expression": 0.0})
+    maker = WindowMaker(ClipStore([Corpus.open(toy_corpus)], 30), range(36), recipe, ("neutral", "happy", "angry"), 24)
+    batch = collate([maker.make(0, np.random.default_rng(0), augment=False, always_pair=True)])
+    assert len(batch.content_of)
+    model = build_model(recipe.model).eval()
+    objective = Objective(model, recipe.loss, expression_centres(maker, model)).eval()
+    ones, brow = torch.ones(len(TERMS)), INDEX["browInnerUp"]
+
+    def terms():
+        with torch.no_grad():
+            return dict(zip(TERMS, objective(batch, ones)[1].tolist(), strict=True))
+
+    before = terms()
+    batch.target[..., brow] += 0.3  # of the windows' own faces
+    assert terms()["self"] == pytest.approx(before["self"], rel=1e-5)
+    batch.cross_target[..., brow] += 0.3
+    assert terms()["cross"] > 1.1 * before["cross"]
+    batch.target[..., INDEX["jawOpen"]] += 0.3
+    assert terms()["self"] > 1.1 * before["self"]
+    assert before["expression"] > 0
 
 
 def test_errors_of_shots_without_speech_weigh_as_much_more_as_asked(toy_corpus, toy_recipe):
