@@ -7,8 +7,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,17 +38,19 @@ class ClipCost:
 
 @dataclass(frozen=True)
 class HopCost:
-    """One window through the model again and again.
+    """Hops of 0.1 s of a stream through the model.
 
     Attributes:
-        window: seconds of audio per pass.
-        median_ms, p99_ms: wall time of a pass.
+        window: seconds of audio that a hop hears.
+        median_ms, p99_ms: wall time of a hop, with what the model keeps from one to the next.
+        alone_ms: median of a window by itself, nothing kept.
         parameters: of the model.
     """
 
     window: float
     median_ms: float
     p99_ms: float
+    alone_ms: float
     parameters: int
 
 
@@ -64,20 +67,32 @@ def clip_cost(model: str, seconds: float, threads: int = 1, dtype: str = "float3
 
 
 def hop_cost(model: str, window: float = 2.0, repeats: int = 100, threads: int = 1, dtype: str = "float32") -> HopCost:
-    """Time `analyse` on a window of `window` seconds: what a hop of a stream costs without a cache."""
+    """Time `analyse` on a stream of noise whose windows of `window` seconds lie 0.1 s apart, and on single windows."""
     import torch
 
     torch.set_num_threads(threads)
     network = _model(model, dtype)
-    audio = _noise(window)
-    times = []
-    for _ in range(repeats + 3):
-        begun = time.perf_counter()
-        network.analyse(audio)
-        times.append((time.perf_counter() - begun) * 1e3)
-    times = sorted(times[3:])
+    fps, hop = network.config.fps, SAMPLE_RATE // 10
+    wanted = network.frame_count(round(window * SAMPLE_RATE)) - getattr(network.config, "lookahead_frames", 0)
+    audio = _noise(window + 0.1 * (repeats + 3))
+    memory = network.stream_memory()
+    hops, alone = [], []
+    for k in range(repeats + 3):
+        piece = audio[k * hop : k * hop + round(window * SAMPLE_RATE)]
+        place = {} if memory is None else {"memory": memory, "start": k * fps // 10, "frames": max(1, wanted)}
+        hops.append(_milliseconds(partial(network.analyse, piece, **place)))
+        if k % 4 == 0:
+            alone.append(_milliseconds(partial(network.analyse, piece)))
+    hops = sorted(hops[3:])
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return HopCost(window, statistics.median(times), times[min(len(times) - 1, int(0.99 * len(times)))], parameters)
+    p99 = hops[min(len(hops) - 1, int(0.99 * len(hops)))]
+    return HopCost(window, statistics.median(hops), p99, statistics.median(alone), parameters)
+
+
+def _milliseconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return (time.perf_counter() - begun) * 1e3
 
 
 def _model(name: str, dtype: str):  # type: ignore[no-untyped-def]

@@ -12,10 +12,15 @@ from transformers import initialization as init
 from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.encoder import SpeechEncoder
+from emotalk_ros.model.memory import EncoderMemory, remembered_states
 from emotalk_ros.model.output import EmoTalkOutput
+from emotalk_ros.model.presence import presence
 from emotalk_ros.model.sonority import Sonority
 from emotalk_ros.model.speech import SpeechNetwork, build_encoder
 from emotalk_ros.model.timing import FEATURE_RATE, stretch, valid_mask
+
+_SURE_SECONDS = 1.5
+"""Speech after which the emotion heard so far is believed as it is; before, the less the shorter."""
 
 
 class EmotionClassifier(nn.Module):
@@ -100,6 +105,8 @@ class EmoTalk(SpeechNetwork):
         emotion_blend: Tensor | None = None,
         frames: Tensor | int | None = None,
         frame_emotion: bool = False,
+        memory: EncoderMemory | None = None,
+        start: int = 0,
         **kwargs: Any,
     ) -> EmoTalkOutput:
         """Speech to coefficients.
@@ -116,7 +123,9 @@ class EmoTalk(SpeechNetwork):
             emotion_blend: (B,) weight 0..1 of `emotion_embedding` against the heard emotion; None: 1.
             frames: (B,) frames wanted per clip, or one number for all (a training clip's label length);
                 None: ceil(samples / 16000 * fps).
-            frame_emotion: also return running emotion logits per frame.
+            frame_emotion: also return the logits of the emotion heard up to each frame.
+            memory: of a stream whose windows these are, one clip at a time: see `stream_memory`. None: nothing is kept.
+            start: the stream's frame that this window's frame 0 is; with `memory`.
             **kwargs: ignored (what a trainer's batch may carry besides).
 
         Returns:
@@ -129,7 +138,12 @@ class EmoTalk(SpeechNetwork):
         batch = input_values.shape[0]
         frame_lengths, size = self._frames(input_values, lengths, frames)
         values = self._prepare(input_values, lengths)
-        content_states = self._content_states(values, lengths, frame_lengths, size)
+        if memory is None:
+            content_states = self._content_states(values, lengths, frame_lengths, size)
+        else:
+            ahead = self.config.lookahead_frames
+            window = (values, start, size + ahead, self.config.fps)
+            content_states = remembered_states(self.content_encoder, memory, *window)[:, ahead:]
         if emotion_values is not None:
             self._check_inputs(emotion_values, emotion_lengths, batch)
             heard = self._other_emotion_states(emotion_values, emotion_lengths, frame_lengths, size)
@@ -137,7 +151,8 @@ class EmoTalk(SpeechNetwork):
             heard = self._emotion_states(values, lengths, frame_lengths, size)
         else:
             heard = content_states
-        logits, frame_logits = self._classify(heard, frame_lengths, frame_emotion)
+        logits = self._classify(heard, frame_lengths)
+        frame_logits = self._running(heard, values) if frame_emotion else None
 
         content = self.content_head(content_states)
         emotion = self._mix_emotion(self.emotion_head(heard), emotion_embedding, emotion_blend)
@@ -179,6 +194,14 @@ class EmoTalk(SpeechNetwork):
         frame_lengths, size = self._frames(input_values, lengths, None)
         states = self._emotion_states(self._prepare(input_values, lengths), lengths, frame_lengths, size)
         return self.emotion_head(states)
+
+    def stream_memory(self) -> EncoderMemory | None:
+        """What a stream's windows may pass on to each other; None where each needs its own pass (full attention,
+        features or levels that depend on the window).
+        """
+        config = self.config
+        causal = config.attention == "causal" and config.resampling == "grid" and config.normalization == "none"
+        return EncoderMemory() if causal and self.content_encoder.on_frames else None
 
     def freeze_feature_encoders(self) -> None:
         """Freeze the wav2vec2 convolutions, as the paper trains; others hold nothing pre-trained."""
@@ -226,19 +249,20 @@ class EmoTalk(SpeechNetwork):
             own = torch.full((values.shape[0],), own_size, device=values.device)
         return stretch(states, own, torch.full_like(own, size) if frames is None else frames, size)
 
-    def _classify(self, states: Tensor, frames: Tensor | None, per_frame: bool) -> tuple[Tensor, Tensor | None]:
-        """Logits of the mean over the clip's frames, and of the mean over frames 0..t."""
+    def _classify(self, states: Tensor, frames: Tensor | None) -> Tensor:
+        """Logits (B, L) of the mean over the clip's frames (EmoTalk, section 3.2)."""
         if frames is None:
-            mean = states.mean(1)
-        else:
-            valid = valid_mask(frames, states.shape[1])[..., None]
-            mean = torch.where(valid, states, 0.0).sum(1) / frames[:, None].to(states.dtype)
-        logits = self.emotion_classifier(mean)
-        if not per_frame:
-            return logits, None
-        steps = torch.arange(1, states.shape[1] + 1, device=states.device, dtype=torch.float32)
-        running = states.float().cumsum(1) / steps[None, :, None]
-        return logits, self.emotion_classifier(running.to(states.dtype))
+            return self.emotion_classifier(states.mean(1))
+        valid = valid_mask(frames, states.shape[1])[..., None]
+        return self.emotion_classifier(torch.where(valid, states, 0.0).sum(1) / frames[:, None].to(states.dtype))
+
+    def _running(self, states: Tensor, values: Tensor) -> Tensor:
+        """Logits (B, T, L) of what was said in frames 0..t: silence is no evidence, and little speech is little."""
+        spoken = presence(values, states.shape[1], self.config.fps)[..., None] + 1e-3
+        total = spoken.cumsum(1)
+        mean = (spoken * states.float()).cumsum(1) / total
+        trust = (total / (_SURE_SECONDS * self.config.fps)).clamp(max=1.0)
+        return trust * self.emotion_classifier(mean.to(states.dtype)).float()
 
     def _mix_emotion(self, heard: Tensor, given: Tensor | None, blend: Tensor | None) -> Tensor:
         if given is None:

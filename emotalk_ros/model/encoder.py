@@ -59,6 +59,12 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
         """Whether features lie on the frame grid already: log-mel spectra, prosody."""
         return isinstance(self.feature_extractor, FrameFrontEnd)
 
+    @property
+    def settled(self) -> int:
+        """Positions after which features on frames no longer see the silence before the clip."""
+        assert isinstance(self.feature_extractor, FrameFrontEnd)
+        return -(-self.feature_extractor.field // self.feature_extractor.step) + 1
+
     def feature_lengths(self, lengths: Tensor) -> Tensor:
         """Features (B,) of clips with `lengths` (B,) samples, for the "wave" front end."""
         return conv_lengths(lengths, self.config.conv_kernel, self.config.conv_stride)
@@ -81,10 +87,12 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
             pieces.append(self._convolve(piece, statistics).transpose(1, 2))
         return torch.cat(pieces, dim=1)
 
-    def grid_features(self, values: Tensor, positions: int, fps: int) -> Tensor:
-        """(B, N) samples to (B, positions, channels) at the instants t / fps; silence surrounds the clip."""
+    def grid_features(self, values: Tensor, positions: int, fps: int, first: int = 0) -> Tensor:
+        """(B, N) samples to (B, positions, channels) at the instants t / fps from t = `first` on; silence surrounds the
+        clip. `first` is for front ends on frames only.
+        """
         if self.on_frames:
-            return self.feature_extractor(values, positions)
+            return self.feature_extractor(values, positions, first)
         # Pad so that feature k is centred at sample k * stride - offset, and the first instant lies between two.
         left = self.stride
         while left < self.extent // 2:
@@ -111,7 +119,7 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
             valid = valid_mask(lengths, hidden.shape[1])
             hidden = hidden * valid[..., None].to(hidden.dtype)  # the positional convolution must see zeros, as alone
             mask = valid[:, None, None, :]
-        hidden = hidden + self._positions(hidden)
+        hidden = hidden + self.positions(hidden)
         stable = self.config.do_stable_layer_norm
         if not stable:
             hidden = self.encoder.layer_norm(hidden)
@@ -122,7 +130,8 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
             hidden = layer(hidden, attention_mask=mask)
         return self.encoder.layer_norm(hidden) if stable else hidden
 
-    def _positions(self, hidden: Tensor) -> Tensor:
+    def positions(self, hidden: Tensor) -> Tensor:
+        """The convolutional position embedding of hidden states (B, T, H)."""
         embed = self.encoder.pos_conv_embed
         if not self.causal:
             return embed(hidden)

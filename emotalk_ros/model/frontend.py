@@ -45,14 +45,15 @@ class FrameAnalysis(nn.Module):
         self.reset_constants()  # a cast to bfloat16 must not reach the filters
         return self
 
-    def power(self, values: Tensor, first: int, count: int) -> Tensor:
-        """Power spectra first .. first + count - 1, (B, count, fft // 2 + 1) float32, of clips (B, N); each clip is
-        silent before 0 (`first` may be negative) and after its end.
+    def power(self, values: Tensor, first: int, count: int, step: int = 1) -> Tensor:
+        """Power spectra of windows first, first + step, ..., (B, count, fft // 2 + 1) float32, of clips (B, N); each
+        clip is silent before 0 (`first` may be negative) and after its end.
         """
-        index = torch.arange(first, first + count, device=values.device)
+        last = first + (count - 1) * step
+        index = torch.arange(first, last + 1, step, device=values.device)
         starts = torch.div(2 * index * SAMPLE_RATE + self.rate, 2 * self.rate, rounding_mode="floor")
-        left = self.length // 2 - (2 * first * SAMPLE_RATE + self.rate) // (2 * self.rate)
-        end = (2 * (first + count - 1) * SAMPLE_RATE + self.rate) // (2 * self.rate) + self.length - self.length // 2
+        left = max(0, self.length // 2 - (2 * first * SAMPLE_RATE + self.rate) // (2 * self.rate))
+        end = (2 * last * SAMPLE_RATE + self.rate) // (2 * self.rate) + self.length - self.length // 2
         padded = functional.pad(values.float(), (left, max(0, end - values.shape[1])))
         where = (starts + (left - self.length // 2))[:, None] + torch.arange(self.length, device=values.device)
         with torch.autocast(values.device.type, enabled=False):
@@ -81,9 +82,9 @@ class FrameFrontEnd(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[1:])
 
-    def forward(self, values: Tensor, positions: int) -> Tensor:
-        """(B, N) samples to (B, positions, channels) features at the instants t / fps."""
-        windows = self.analysis(values, 1 - self.field, self.field + self.step * (positions - 1))
+    def forward(self, values: Tensor, positions: int, first: int = 0) -> Tensor:
+        """(B, N) samples to (B, positions, channels) features at the instants t / fps from t = `first` on."""
+        windows = self.analysis(values, 1 - self.field + self.step * first, self.field + self.step * (positions - 1))
         hidden = windows.to(self.convolutions[0].weight.dtype).transpose(1, 2)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             hidden = functional.gelu(norm(convolution(hidden).transpose(1, 2)).transpose(1, 2))

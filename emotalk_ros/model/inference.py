@@ -79,15 +79,31 @@ class SpeechToFace:
         level: float = 1.0,
         emotion: Any = None,
         sample_rate: int = SAMPLE_RATE,
+        **window: Any,
     ) -> Analysis:
-        """`predict` with the emotion heard up to each frame, from the same pass."""
-        return self._infer(audio, person, level, emotion, sample_rate, True)
+        """`predict` with the emotion heard up to each frame, from the same pass.
+
+        `window`, for one of a stream's windows: `memory` (what `stream_memory` gave), `start` (the stream's frame that
+        the window's frame 0 is) and `frames` (how many are wanted: those whose look-ahead is there).
+        """
+        return self._infer(audio, person, level, emotion, sample_rate, True, window)
+
+    def stream_memory(self) -> Any:
+        """What the windows of a stream pass on to each other; None: nothing."""
+        return None
 
     def _infer(
-        self, audio: Array | Tensor, person: Any, level: float, emotion: Any, sample_rate: int, per_frame: bool
+        self,
+        audio: Array | Tensor,
+        person: Any,
+        level: float,
+        emotion: Any,
+        sample_rate: int,
+        per_frame: bool,
+        window: dict[str, Any] | None = None,
     ) -> Analysis:
         values = self.check_audio(audio, sample_rate)
-        inputs = self._control_inputs(emotion)
+        inputs: dict[str, Any] = self._control_inputs(emotion) | (window or {})
         with torch.inference_mode():
             result = self(  # type: ignore[operator]
                 values[None],

@@ -24,12 +24,21 @@ _FLOOR_DB = -60.0
 _MEMORY_SECONDS = 2.5
 """What is loud, and how wide this mouth opens, is what it was in so much of the past; a stream has about as much."""
 _MOST_AHEAD = 4
-"""Frames of the look-ahead in which what is loud may be heard coming."""
+"""Frames of the look-ahead that are listened to: what is loud may be heard coming."""
+_MOMENT = (0.25, 0.5, 0.25)
+"""Weights of the frame before, of the frame and of the one after: a mouth has mass."""
+_WIDE = 0.14
+"""jawOpen of a loud vowel. How wide the decoder's opens of late counts as much: emphasis and emotion lie in that."""
+_SPEAKING = 0.04
+"""Widest jawOpen of late from which a mouth surely speaks; one that moves less follows less, and noise opens none."""
 _APART = 0.02
-"""jawOpen minus mouthClose above which lips are surely apart: closed ones stay closed however loud it is."""
+"""jawOpen minus mouthClose above which lips are surely apart. Closed ones stay closed while the jaw behind goes."""
+_TOO_LOUD = (0.75, 1.0)
+"""Sonority from which lips believed closed begin to part, and at which they have: no closed mouth is so loud."""
 _OF_LIPS = 0.7
 """Lips open and shut with the jaw by this power of its change."""
 _LIPS = indices(["mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight"])
+_JAW, _CLOSE = INDEX["jawOpen"], INDEX["mouthClose"]
 
 
 class Sonority(FrameAnalysis):
@@ -40,6 +49,8 @@ class Sonority(FrameAnalysis):
         lookahead_frames: of the network: later sound is not listened to.
     """
 
+    moment: Tensor
+
     def __init__(self, fps: int, lookahead_frames: int) -> None:
         super().__init__(_WINDOW, _FFT, 2 * fps)
         self.channels = 1
@@ -48,36 +59,55 @@ class Sonority(FrameAnalysis):
         self.ahead = min(_MOST_AHEAD, max(0, lookahead_frames - 1))
         low, high = (round(hertz * _FFT / SAMPLE_RATE) for hertz in _BAND_HZ)
         self.bins = slice(low, high)
+        self.register_buffer("moment", torch.tensor(_MOMENT)[None, None], persistent=False)
         self.reset_constants()
 
-    def forward(self, values: Tensor, first: int, count: int) -> Tensor:
-        """Level of windows first .. first + count - 1 of clips (B, N), dB re full scale: (B, count, 1) float32."""
-        return 10 * torch.log10(self.power(values, first, count)[..., self.bins].mean(-1, keepdim=True) + 1e-10)
+    def reset_constants(self) -> None:
+        """Window and weights anew."""
+        super().reset_constants()
+        if not self.window.is_meta:
+            self.moment = torch.tensor(_MOMENT, device=self.window.device)[None, None]
+
+    def forward(self, values: Tensor, first: int, count: int, step: int = 1) -> Tensor:
+        """Level of `count` windows of clips (B, N) from `first` on, each `step`-th, dB re full scale: (B, count, 1)."""
+        power = self.power(values, first, count, step)
+        return 10 * torch.log10(power[..., self.bins].mean(-1, keepdim=True) + 1e-10)
 
     def heard(self, values: Tensor, frames: int) -> Tensor:
         """Sonority 0..1 of each frame of clips (B, N): (B, frames).
 
         Captured jaws lag their sound: so does this, by half a frame.
         """
-        level = self(values, -1, 2 * (frames + self.ahead))[:, ::2, 0]
-        loudest = _largest(level, self.memory + self.ahead).clamp(min=_FLOOR_DB)[:, self.ahead :]
-        return ((level[:, :frames] - loudest) / _SPAN_DB + 1.0).clamp(0.0, 1.0)
+        level = self(values, -1, frames + self.ahead, step=2)[..., 0]
+        coming = max(0, self.ahead - 1)  # the last frame heard is for the mean over neighbours
+        loudest = _largest(level, self.memory + coming).clamp(min=_FLOOR_DB)[:, coming:]
+        share = ((level[:, : loudest.shape[1]] - loudest) / _SPAN_DB + 1.0).clamp(0.0, 1.0)
+        if self.ahead:
+            share = functional.conv1d(torch.cat([share[:, :1], share], 1)[:, None], self.moment)[:, 0]
+        return share
 
     def follow(self, coefficients: Tensor, values: Tensor, share: float) -> Tensor:
         """Coefficients (B, T, 52) of speech (B, N) whose mouth opens by `share` as the sonority says.
 
-        The jaw goes towards the widest it was of late times the sonority, the lips go along; closed lips stay closed.
+        The jaw goes towards a wide one times the sonority and open lips go along. Closed lips stay closed, whatever
+        the jaw behind them does, unless it is too loud for that.
         """
         made = coefficients.float()
-        jaw, close = made[..., INDEX["jawOpen"]], made[..., INDEX["mouthClose"]]
-        wanted = _largest(jaw, self.memory) * self.heard(values, made.shape[1])
-        apart = ((jaw - close) / _APART).clamp(0.0, 1.0)
-        moved = jaw + share * apart * (wanted - jaw)
+        jaw, close = made[..., _JAW], made[..., _CLOSE]
+        heard, widest = self.heard(values, made.shape[1]), _largest(jaw, self.memory)
+        speaking = (widest / _SPEAKING).clamp(0.0, 1.0)
+        wide = 0.5 * (widest + _WIDE * speaking)
+        moved = jaw + share * speaking * (wide * heard - jaw)
+        low, high = _TOO_LOUD
+        parted = share * ((heard - low) / (high - low)).clamp(0.0, 1.0)
+        shut = 1.0 - ((jaw - close) / _APART).clamp(0.0, 1.0)
         ratio = (moved / jaw.clamp(min=1e-3)).clamp(0.3, 2.0) ** _OF_LIPS
+        ratio = 1.0 + (ratio - 1.0) * torch.maximum(1.0 - shut, parted)
         factor = torch.ones_like(made)
         factor[..., torch.as_tensor(_LIPS, device=made.device)] = ratio[..., None]
         made = made * factor
-        made[..., INDEX["jawOpen"]] = moved
+        made[..., _JAW] = moved
+        made[..., _CLOSE] = (close + shut * (1.0 - parted) * (moved - jaw)).clamp(min=0.0) * (1.0 - parted * shut)
         return made.to(coefficients.dtype)
 
 

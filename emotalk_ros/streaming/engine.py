@@ -20,7 +20,8 @@ from emotalk_ros.streaming.geometry import SAMPLE_RATE, StreamSettings, Window, 
 Array = NDArray[np.float32]
 
 _ACTIVITY_LOOKAHEAD = 1920  # 120 ms: how long before a sound the face may begin to wake
-_EMOTION_SMOOTHING = 0.5  # seconds
+_EMOTION_SMOOTHING = 0.5  # seconds of speech
+_EMOTION_IN_SILENCE = 0.1  # how much a frame of silence counts: what was heard fades slowly
 _CONTROL_FADE = 0.2  # seconds over which a change of controls takes hold
 _STAMP_TOLERANCE_NS = 100_000_000
 
@@ -44,8 +45,14 @@ class FaceModel(Protocol):
 
     config: Any
 
-    def analyse(self, audio: Array, person: Any = 0, level: float = 1.0, emotion: Any = None) -> Analysed:
-        """Coefficients and running emotion probabilities of a clip, (ceil(n / 16000 * fps), ...)."""
+    def analyse(
+        self, audio: Array, person: Any = 0, level: float = 1.0, emotion: Any = None, **window: Any
+    ) -> Analysed:
+        """Coefficients and running emotion probabilities of a clip, (ceil(n / 16000 * fps), ...).
+
+        A model with a `stream_memory()` that is not None takes besides: `memory`, what that gave for this stream;
+        `start`, the stream's frame that the window's frame 0 is; `frames`, how many are wanted.
+        """
         ...
 
 
@@ -135,6 +142,7 @@ class Engine:
     _rows: Array
     _heard: Array
     _emotion: Array
+    _memory: Any  # the model's own, of this stream
     _active: list[float]
     _active_from: int  # block of the first of them
     _used: Controls | None
@@ -260,6 +268,7 @@ class Engine:
         self._emotion = np.full(labels, 1 / max(1, labels), dtype=np.float32)
         self._active, self._active_from = [], 0
         self._used, self._fade, self._fade_left = None, None, 0
+        self._memory = self.model.stream_memory() if hasattr(self.model, "stream_memory") else None
 
     def _checked(self, samples: ArrayLike) -> Array:
         values = np.asarray(samples, dtype=np.float32)
@@ -312,7 +321,10 @@ class Engine:
         if len(audio) < self._shortest:
             audio = np.pad(audio, (0, self._shortest - len(audio)))
         controls, emotion = self._prepared  # one read: another thread may assign controls
-        result = self.model.analyse(audio, person=controls.person, level=controls.level, emotion=emotion)
+        place: dict[str, Any] = {}
+        if self._memory is not None:
+            place = {"memory": self._memory, "start": window.base, "frames": window.stop - window.base}
+        result = self.model.analyse(audio, person=controls.person, level=controls.level, emotion=emotion, **place)
         available = len(result.coefficients) - 1
         take = np.minimum(np.arange(window.first, window.stop) - window.base, available)
         rows = np.asarray(result.coefficients, dtype=np.float32)[take]
@@ -360,7 +372,8 @@ class Engine:
     def _frame(self, index: int, coefficients: Array, heard: Array) -> FaceFrame:
         assert self._origin_ns is not None
         activity = self._activity_at(index)
-        self._emotion = self._emotion + self._weight * (heard - self._emotion)
+        counts = np.float32(max(activity, _EMOTION_IN_SILENCE))
+        self._emotion = self._emotion + self._weight * counts * (heard - self._emotion)
         if self.finisher is not None:
             coefficients = self.finisher.step(coefficients, activity, index)
         stamp = self._origin_ns + self.schedule.nanoseconds(index)
