@@ -12,7 +12,8 @@ from transformers import initialization as init
 from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.encoder import SpeechEncoder
-from emotalk_ros.model.memory import EncoderMemory, remembered_states
+from emotalk_ros.model.frontend import WindowMemory
+from emotalk_ros.model.memory import StreamMemory, remembered_states
 from emotalk_ros.model.output import EmoTalkOutput
 from emotalk_ros.model.presence import presence
 from emotalk_ros.model.sonority import Sonority
@@ -105,7 +106,7 @@ class EmoTalk(SpeechNetwork):
         emotion_blend: Tensor | None = None,
         frames: Tensor | int | None = None,
         frame_emotion: bool = False,
-        memory: EncoderMemory | None = None,
+        memory: StreamMemory | None = None,
         start: int = 0,
         **kwargs: Any,
     ) -> EmoTalkOutput:
@@ -141,14 +142,16 @@ class EmoTalk(SpeechNetwork):
         if memory is None:
             content_states = self._content_states(values, lengths, frame_lengths, size)
         else:
+            memory.begin(start)
             ahead = self.config.lookahead_frames
             window = (values, start, size + ahead, self.config.fps)
-            content_states = remembered_states(self.content_encoder, memory, *window)[:, ahead:]
+            content_states = remembered_states(self.content_encoder, memory.content, *window)[:, ahead:]
         if emotion_values is not None:
             self._check_inputs(emotion_values, emotion_lengths, batch)
             heard = self._other_emotion_states(emotion_values, emotion_lengths, frame_lengths, size)
         elif self.config.disentangle:
-            heard = self._emotion_states(values, lengths, frame_lengths, size)
+            known = None if memory is None else memory.emotion
+            heard = self._emotion_states(values, lengths, frame_lengths, size, known)
         else:
             heard = content_states
         logits = self._classify(heard, frame_lengths)
@@ -158,7 +161,8 @@ class EmoTalk(SpeechNetwork):
         emotion = self._mix_emotion(self.emotion_head(heard), emotion_embedding, emotion_blend)
         coefficients = self.decode(content, emotion, person, level)
         if self.sonority is not None and not self.training:
-            coefficients = self.sonority.follow(coefficients, values, self.config.sonority_share)
+            heard_before = None if memory is None else memory.sonority
+            coefficients = self.sonority.follow(coefficients, values, self.config.sonority_share, heard_before)
         if frame_lengths is None:
             frame_lengths = torch.full((batch,), size, device=input_values.device)
         else:
@@ -195,13 +199,16 @@ class EmoTalk(SpeechNetwork):
         states = self._emotion_states(self._prepare(input_values, lengths), lengths, frame_lengths, size)
         return self.emotion_head(states)
 
-    def stream_memory(self) -> EncoderMemory | None:
+    def stream_memory(self) -> StreamMemory | None:
         """What a stream's windows may pass on to each other; None where each needs its own pass (full attention,
         features or levels that depend on the window).
         """
         config = self.config
         causal = config.attention == "causal" and config.resampling == "grid" and config.normalization == "none"
-        return EncoderMemory() if causal and self.content_encoder.on_frames else None
+        if not (causal and self.content_encoder.on_frames):
+            return None
+        step = self.emotion_encoder.step if config.disentangle and self.emotion_encoder.on_frames else 1
+        return StreamMemory(emotion_step=step)
 
     def freeze_feature_encoders(self) -> None:
         """Freeze the wav2vec2 convolutions, as the paper trains; others hold nothing pre-trained."""
@@ -227,11 +234,18 @@ class EmoTalk(SpeechNetwork):
     def _encoders(self) -> list[SpeechEncoder]:
         return [self.content_encoder, self.emotion_encoder] if self.config.disentangle else [self.content_encoder]
 
-    def _emotion_states(self, values: Tensor, lengths: Tensor | None, frames: Tensor | None, size: int) -> Tensor:
+    def _emotion_states(
+        self,
+        values: Tensor,
+        lengths: Tensor | None,
+        frames: Tensor | None,
+        size: int,
+        memory: WindowMemory | None = None,
+    ) -> Tensor:
         """(B, T, H) of the emotion encoder: resampled to its own frame count before, to the content's after."""
         encoder = self.emotion_encoder if self.config.disentangle else self.content_encoder
         if self.config.resampling == "grid":
-            return self._grid_states(encoder, values, frames, size)
+            return self._grid_states(encoder, values, frames, size, memory)
         features, in_lengths = self._wave_features(encoder, values, lengths)
         middle_size = int(features.shape[1] / FEATURE_RATE * self.config.fps)
         # int(S / 50 * fps) in the published code's double precision

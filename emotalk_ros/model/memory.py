@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Attention
 
 from emotalk_ros.model.encoder import SpeechEncoder
+from emotalk_ros.model.frontend import WindowMemory
 
 
 @dataclass
@@ -51,6 +52,22 @@ class EncoderMemory:
             self.states = self.states[:, gone:]
             self.layers = [LayerMemory(m.keys[:, :, gone:], m.values[:, :, gone:]) for m in self.layers]
             self.first += gone
+
+
+@dataclass
+class StreamMemory:
+    """All that a network keeps of one stream."""
+
+    content: EncoderMemory = field(default_factory=EncoderMemory)
+    emotion: WindowMemory = field(default_factory=WindowMemory)
+    """Of the emotion encoder's analysis; its running statistics begin with each window."""
+    sonority: WindowMemory = field(default_factory=WindowMemory)
+    emotion_step: int = 1
+    """Windows a frame of the emotion's analysis."""
+
+    def begin(self, frame: int) -> None:
+        """The window at hand begins with the stream's `frame`."""
+        self.emotion.origin, self.sonority.origin = frame * self.emotion_step, frame
 
 
 def remembered_states(

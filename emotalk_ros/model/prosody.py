@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from emotalk_ros.model.frontend import FrameAnalysis
+from emotalk_ros.model.frontend import FrameAnalysis, WindowMemory
 from emotalk_ros.model.timing import PROSODY_WINDOW, SAMPLE_RATE
 
 _LOWEST, _OCTAVES, _PER_OCTAVE = 65.0, 3, 24
@@ -56,6 +56,7 @@ class Prosody(FrameAnalysis):
     periodicity. Each is standardised by constants: 0 is what emotional speech has on average.
     """
 
+    remembers = True
     cosines: Tensor
     bands: Tensor
     typical: Tensor
@@ -84,13 +85,16 @@ class Prosody(FrameAnalysis):
         self.bands = torch.stack(inside, dim=1).float().to(device)
         self.typical, self.spread = torch.tensor(_TYPICAL, device=device), torch.tensor(_SPREAD, device=device)
 
-    def forward(self, values: Tensor, first: int, count: int) -> Tensor:
+    def forward(self, values: Tensor, first: int, count: int, memory: WindowMemory | None = None) -> Tensor:
         """Features of windows first .. first + count - 1 of clips (B, N) full scale +-1: (B, count, channels)
-        float32. The statistics begin at `first`.
+        float32. The statistics begin at `first`, whatever a stream's `memory` holds of single windows.
         """
-        power = self.power(values, first, count)
+
+        def find(begin: int, number: int) -> tuple[Tensor, ...]:
+            return self.measure(self.power(values, begin, number))
+
         with torch.autocast(values.device.type, enabled=False):
-            return self.statistics(*self.measure(power))
+            return self.statistics(*(memory.recall(first, count, find) if memory else find(first, count)))
 
     def measure(self, power: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Spectra (B, T, bins) to pitch (B, T), periodicity about 0..0.6 (B, T), level (B, T), bands (B, T, 9).

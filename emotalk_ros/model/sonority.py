@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from emotalk_ros.face.names import INDEX, indices
-from emotalk_ros.model.frontend import FrameAnalysis
+from emotalk_ros.model.frontend import FrameAnalysis, WindowMemory
 from emotalk_ros.model.timing import SAMPLE_RATE
 
 _WINDOW, _FFT = 800, 1024
@@ -73,12 +73,17 @@ class Sonority(FrameAnalysis):
         power = self.power(values, first, count, step)
         return 10 * torch.log10(power[..., self.bins].mean(-1, keepdim=True) + 1e-10)
 
-    def heard(self, values: Tensor, frames: int) -> Tensor:
-        """Sonority 0..1 of each frame of clips (B, N): (B, frames).
+    def heard(self, values: Tensor, frames: int, memory: WindowMemory | None = None) -> Tensor:
+        """Sonority 0..1 of each frame of clips (B, N): (B, frames). `memory` counts frames.
 
         Captured jaws lag their sound: so does this, by half a frame.
         """
-        level = self(values, -1, frames + self.ahead, step=2)[..., 0]
+
+        def find(begin: int, number: int) -> tuple[Tensor, ...]:
+            return (self(values, 2 * begin - 1, number, step=2)[..., 0],)
+
+        count = frames + self.ahead
+        (level,) = memory.recall(0, count, find) if memory else find(0, count)
         coming = max(0, self.ahead - 1)  # the last frame heard is for the mean over neighbours
         loudest = _largest(level, self.memory + coming).clamp(min=_FLOOR_DB)[:, coming:]
         share = ((level[:, : loudest.shape[1]] - loudest) / _SPAN_DB + 1.0).clamp(0.0, 1.0)
@@ -86,7 +91,7 @@ class Sonority(FrameAnalysis):
             share = functional.conv1d(torch.cat([share[:, :1], share], 1)[:, None], self.moment)[:, 0]
         return share
 
-    def follow(self, coefficients: Tensor, values: Tensor, share: float) -> Tensor:
+    def follow(self, coefficients: Tensor, values: Tensor, share: float, memory: WindowMemory | None = None) -> Tensor:
         """Coefficients (B, T, 52) of speech (B, N) whose mouth opens by `share` as the sonority says.
 
         The jaw goes towards a wide one times the sonority and open lips go along. Closed lips stay closed, whatever
@@ -94,7 +99,7 @@ class Sonority(FrameAnalysis):
         """
         made = coefficients.float()
         jaw, close = made[..., _JAW], made[..., _CLOSE]
-        heard, widest = self.heard(values, made.shape[1]), _largest(jaw, self.memory)
+        heard, widest = self.heard(values, made.shape[1], memory), _largest(jaw, self.memory)
         speaking = (widest / _SPEAKING).clamp(0.0, 1.0)
         wide = 0.5 * (widest + _WIDE * speaking)
         moved = jaw + share * speaking * (wide * heard - jaw)

@@ -47,7 +47,7 @@ def test_moving_windows_give_what_one_pass_with_their_mask_gives(options):
         start = max(0, first + STEP - WINDOW)
         piece = audio[samples(start) : samples(first + STEP - 1) + model.config.lookahead_samples]
         model.analyse(piece, memory=memory, start=start, frames=first + STEP - start)
-        states.append(memory.states[0, -STEP:])
+        states.append(memory.content.states[0, -STEP:])
     encoder = model.content_encoder
     with torch.inference_mode():
         positions = torch.arange(60 + ahead)
@@ -75,7 +75,8 @@ def test_it_does_not_grow_and_computes_the_new_positions_only(monkeypatch):
     _, memory = hop_by_hop(model, audio, 120)
     ahead = model.config.lookahead_frames
     assert counts == [STEP + ahead] + [STEP] * 39
-    assert memory.states.shape[1] == memory.layers[0].keys.shape[2] == memory.next - memory.first == WINDOW + ahead
+    content = memory.content
+    assert content.states.shape[1] == content.layers[0].keys.shape[2] == content.next - content.first == WINDOW + ahead
 
 
 def test_hops_left_out_are_made_up_for_and_a_jump_starts_anew():
