@@ -75,7 +75,7 @@ def hop_cost(model: str, window: float = 2.0, repeats: int = 100, threads: int =
     fps, hop = network.config.fps, SAMPLE_RATE // 10
     wanted = network.frame_count(round(window * SAMPLE_RATE)) - getattr(network.config, "lookahead_frames", 0)
     audio = _noise(window + 0.1 * (repeats + 3))
-    memory = network.stream_memory()
+    memory = network.stream_memory(max(1, wanted))
     hops, alone = [], []
     for k in range(repeats + 3):
         piece = audio[k * hop : k * hop + round(window * SAMPLE_RATE)]

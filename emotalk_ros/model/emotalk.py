@@ -13,7 +13,7 @@ from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.encoder import SpeechEncoder
 from emotalk_ros.model.frontend import WindowMemory
-from emotalk_ros.model.memory import StreamMemory, remembered_states
+from emotalk_ros.model.memory import EncoderMemory, StreamMemory, remembered_states
 from emotalk_ros.model.output import EmoTalkOutput
 from emotalk_ros.model.presence import presence
 from emotalk_ros.model.sonority import Sonority
@@ -199,16 +199,16 @@ class EmoTalk(SpeechNetwork):
         states = self._emotion_states(self._prepare(input_values, lengths), lengths, frame_lengths, size)
         return self.emotion_head(states)
 
-    def stream_memory(self) -> StreamMemory | None:
-        """What a stream's windows may pass on to each other; None where each needs its own pass (full attention,
-        features or levels that depend on the window).
+    def stream_memory(self, frames: int) -> StreamMemory | None:
+        """What a stream's windows of up to `frames` frames may pass on to each other; None where each needs its own
+        pass (full attention, features or levels that depend on the window).
         """
         config = self.config
         causal = config.attention == "causal" and config.resampling == "grid" and config.normalization == "none"
         if not (causal and self.content_encoder.on_frames):
             return None
         step = self.emotion_encoder.step if config.disentangle and self.emotion_encoder.on_frames else 1
-        return StreamMemory(emotion_step=step)
+        return StreamMemory(EncoderMemory(frames + config.lookahead_frames), emotion_step=step)
 
     def freeze_feature_encoders(self) -> None:
         """Freeze the wav2vec2 convolutions, as the paper trains; others hold nothing pre-trained."""

@@ -82,7 +82,7 @@ class WindowMemory:
         begin = self.origin + first
         gone = begin - self.first
         known = 0 if self.found is None else self.found[0].shape[1] - gone
-        if self.found is None or gone < 0 or not 0 < known <= count:
+        if self.found is None or gone < 0 or not count / 3 <= known <= count:
             self.found, known = find(first, count), count
         else:
             self.found = tuple(part[:, gone:] for part in self.found)

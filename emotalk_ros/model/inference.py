@@ -88,8 +88,8 @@ class SpeechToFace:
         """
         return self._infer(audio, person, level, emotion, sample_rate, True, window)
 
-    def stream_memory(self) -> Any:
-        """What the windows of a stream pass on to each other; None: nothing."""
+    def stream_memory(self, frames: int) -> Any:
+        """What the windows of a stream, of up to `frames` frames, pass on to each other; None: nothing."""
         return None
 
     def _infer(

@@ -1,9 +1,9 @@
 """What a causal content encoder keeps of a stream between two windows, so that a hop costs its own frames only.
 
 Without it a hop of 0.1 s encodes 2.3 s of speech again, of which 2.2 s were encoded before. With it the keys and values
-of each attention, the inputs of the positional convolution and the finished states stay, and a window adds its
-new positions. Each layer hears what it would in the window; deep ones so hear of somewhat earlier speech than a window
-holds. Where windows begin with the stream, nothing differs.
+of each attention, the inputs of the positional convolution and the finished states stay, and a window adds its new
+positions. In each layer a position sees as many before it as a window has, however the stream is cut into hops; deep
+layers so hear of somewhat earlier speech than a window holds. Where windows begin with the stream, nothing differs.
 """
 
 from __future__ import annotations
@@ -29,36 +29,29 @@ class LayerMemory:
 
 @dataclass
 class EncoderMemory:
-    """Positions `first` .. `next` - 1 of a stream that an encoder has seen."""
+    """What an encoder has seen of a stream, up to position `next` (exclusive)."""
 
-    first: int = 0
+    reach: int
+    """Positions that each position sees, itself among them."""
     next: int = 0
     states: Tensor | None = None
-    """(1, next - first, H) what came out."""
+    """(1, n, H) what came out of the last n positions."""
     recent: Tensor | None = None
     """(1, kernel - 1, H) the last inputs of the positional convolution."""
     layers: list[LayerMemory] = field(default_factory=list)
 
-    def clear(self, first: int = 0) -> None:
-        """Forget everything; `first` is the position that comes next."""
-        self.first = self.next = first
+    def clear(self, next_position: int) -> None:
+        """Forget everything and go on from there."""
+        self.next = next_position
         self.states = self.recent = None
         self.layers = []
-
-    def forget_before(self, first: int) -> None:
-        """Drop positions before `first`."""
-        gone = min(first, self.next) - self.first
-        if gone > 0 and self.states is not None:
-            self.states = self.states[:, gone:]
-            self.layers = [LayerMemory(m.keys[:, :, gone:], m.values[:, :, gone:]) for m in self.layers]
-            self.first += gone
 
 
 @dataclass
 class StreamMemory:
     """All that a network keeps of one stream."""
 
-    content: EncoderMemory = field(default_factory=EncoderMemory)
+    content: EncoderMemory
     emotion: WindowMemory = field(default_factory=WindowMemory)
     """Of the emotion encoder's analysis; its running statistics begin with each window."""
     sonority: WindowMemory = field(default_factory=WindowMemory)
@@ -77,20 +70,19 @@ def remembered_states(
 
     Starts anew where the window does not go on from what is remembered.
     """
-    missing_from = memory.next - first
-    # Features near a window's start hear silence before it: too little is known of what to go on from.
-    if not encoder.settled <= missing_from <= positions or memory.first > first:
+    known = memory.next - first
+    kept = 0 if memory.states is None else memory.states.shape[1]
+    # Features near a window's start hear silence before it: with so little known it begins anew.
+    if not encoder.settled <= known <= min(positions, kept):
         memory.clear(first)
-        missing_from = 0
-    memory.forget_before(first)
-    if missing_from < positions:
-        count = positions - missing_from
-        features = encoder.grid_features(values, count, fps, first=missing_from)
+        known = 0
+    states = [] if memory.states is None else [memory.states[:, kept - known :]]
+    if known < positions:
+        features = encoder.grid_features(values, positions - known, fps, first=known)
         with torch.autocast(values.device.type, enabled=False):
-            made = _extend(encoder, memory, features.to(encoder.feature_projection.projection.weight.dtype))
-        memory.states = made if memory.states is None else torch.cat([memory.states, made], 1)
-        memory.next += count
-    assert memory.states is not None
+            states.append(_extend(encoder, memory, features.to(encoder.feature_projection.projection.weight.dtype)))
+        memory.next = first + positions
+    memory.states = torch.cat(states, 1)
     return memory.states
 
 
@@ -112,25 +104,25 @@ def _extend(encoder: SpeechEncoder, memory: EncoderMemory, features: Tensor) -> 
         memory.layers = [LayerMemory(empty, empty) for _ in encoder.encoder.layers]
     for layer, kept in zip(encoder.encoder.layers, memory.layers, strict=True):
         if stable:
-            hidden = hidden + _attend(layer.attention, layer.layer_norm(hidden), kept)
+            hidden = hidden + _attend(layer.attention, layer.layer_norm(hidden), kept, memory.reach)
             hidden = hidden + layer.feed_forward(layer.final_layer_norm(hidden))
         else:
-            hidden = layer.layer_norm(hidden + _attend(layer.attention, hidden, kept))
+            hidden = layer.layer_norm(hidden + _attend(layer.attention, hidden, kept, memory.reach))
             hidden = layer.final_layer_norm(hidden + layer.feed_forward(hidden))
     return encoder.encoder.layer_norm(hidden) if stable else hidden
 
 
-def _attend(attention: Wav2Vec2Attention, hidden: Tensor, kept: LayerMemory) -> Tensor:
-    """Self-attention of new positions (1, n, H) to themselves, causally, and to all that is kept; keeps them too."""
+def _attend(attention: Wav2Vec2Attention, hidden: Tensor, kept: LayerMemory, reach: int) -> Tensor:
+    """Self-attention of new positions (1, n, H), each to the `reach` up to itself; their keys and values are kept."""
     batch, count, width = hidden.shape
     query, key, value = (
         projection(hidden).view(batch, count, attention.num_heads, -1).transpose(1, 2)
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     before = kept.keys.shape[2]
-    kept.keys, kept.values = torch.cat([kept.keys, key], 2), torch.cat([kept.values, value], 2)
-    mask = torch.ones(count, before + count, dtype=torch.bool, device=hidden.device).tril(before)
-    mixed = functional.scaled_dot_product_attention(
-        query, kept.keys, kept.values, attn_mask=mask, scale=attention.scaling
-    )
+    keys, values = torch.cat([kept.keys, key], 2), torch.cat([kept.values, value], 2)
+    seen = torch.ones(count, before + count, dtype=torch.bool, device=hidden.device)
+    seen = seen.tril(before).triu(before - reach + 1)
+    mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=seen, scale=attention.scaling)
+    kept.keys, kept.values = keys[:, :, 1 - reach :], values[:, :, 1 - reach :]
     return attention.out_proj(mixed.transpose(1, 2).reshape(batch, count, width))

@@ -50,7 +50,7 @@ class FaceModel(Protocol):
     ) -> Analysed:
         """Coefficients and running emotion probabilities of a clip, (ceil(n / 16000 * fps), ...).
 
-        A model with a `stream_memory()` that is not None takes besides: `memory`, what that gave for this stream;
+        A model whose `stream_memory(frames)` is not None takes besides: `memory`, what that gave for this stream;
         `start`, the stream's frame that the window's frame 0 is; `frames`, how many are wanted.
         """
         ...
@@ -268,7 +268,9 @@ class Engine:
         self._emotion = np.full(labels, 1 / max(1, labels), dtype=np.float32)
         self._active, self._active_from = [], 0
         self._used, self._fade, self._fade_left = None, None, 0
-        self._memory = self.model.stream_memory() if hasattr(self.model, "stream_memory") else None
+        self._memory = None
+        if hasattr(self.model, "stream_memory"):
+            self._memory = self.model.stream_memory(self.schedule.longest)
 
     def _checked(self, samples: ArrayLike) -> Array:
         values = np.asarray(samples, dtype=np.float32)

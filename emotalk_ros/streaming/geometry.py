@@ -120,6 +120,11 @@ class WindowSchedule:
         return max(window.end - window.start for window in map(self.window, range(self._settled, self._settled + 64)))
 
     @property
+    def longest(self) -> int:
+        """Frames from the base of a window to the last one it commits, at most."""
+        return max(window.stop - window.base for window in map(self.window, range(self._settled, self._settled + 64)))
+
+    @property
     def _settled(self) -> int:
         """A hop from which on windows have their full context."""
         return -(-(self.context + self.align) * self.model_fps // (SAMPLE_RATE * self.hop_frames)) + 1

@@ -15,24 +15,25 @@ def samples(frames):
     return frames * 16_000 // 30
 
 
-def hop_by_hop(model, audio, frames, window=WINDOW, hops=None):
-    """Coefficients of a stream: windows that begin at most `window` frames before their last frame."""
-    memory = model.stream_memory()
-    rows = []
-    for first in range(0, frames, STEP):
-        start = max(0, first + STEP - window) // STEP * STEP
-        piece = audio[samples(start) : samples(first + STEP - 1) + model.config.lookahead_samples]
-        if hops is not None and first // STEP not in hops:
+def hop_by_hop(model, audio, frames, window=WINDOW, hops=None, step=STEP):
+    """Coefficients and content states of a stream: windows that begin at most `window` frames before their last one."""
+    memory = model.stream_memory(window)
+    rows, states = [], []
+    for first in range(0, frames, step):
+        start = max(0, first + step - window) // STEP * STEP
+        piece = audio[samples(start) : samples(first + step - 1) + model.config.lookahead_samples]
+        if hops is not None and first // step not in hops:
             continue
-        made = model.analyse(piece, memory=memory, start=start, frames=first + STEP - start)
+        made = model.analyse(piece, memory=memory, start=start, frames=first + step - start)
         rows.append(made.coefficients[first - start :])
-    return np.concatenate(rows), memory
+        states.append(memory.content.states[0, -step:])
+    return np.concatenate(rows), torch.cat(states), memory
 
 
 @pytest.mark.parametrize("options", [STABLE, PLAIN])
 def test_a_growing_window_gives_what_the_whole_clip_gives(options):
     model, audio = small_model("streaming_mel", **options), speechlike(samples(36) + 4000)
-    made, _ = hop_by_hop(model, audio, 36, window=100)
+    made, _, _ = hop_by_hop(model, audio, 36, window=100)
     assert np.ptp(made, axis=0).max() > 0.05
     np.testing.assert_allclose(made, model.predict(audio)[:36], atol=1e-5)
 
@@ -41,19 +42,12 @@ def test_a_growing_window_gives_what_the_whole_clip_gives(options):
 def test_moving_windows_give_what_one_pass_with_their_mask_gives(options):
     """The reference is transformers' own layers over all positions, each seeing those its window begins with."""
     model, audio = small_model("streaming_mel", **options), speechlike(samples(80) + 4000)
-    memory, ahead = model.stream_memory(), model.config.lookahead_frames
-    states = []
-    for first in range(0, 60, STEP):
-        start = max(0, first + STEP - WINDOW)
-        piece = audio[samples(start) : samples(first + STEP - 1) + model.config.lookahead_samples]
-        model.analyse(piece, memory=memory, start=start, frames=first + STEP - start)
-        states.append(memory.content.states[0, -STEP:])
+    ahead = model.config.lookahead_frames
     encoder = model.content_encoder
     with torch.inference_mode():
         positions = torch.arange(60 + ahead)
-        hop = (positions - ahead).clamp(min=0) // STEP * STEP
-        begin = (hop + STEP - WINDOW).clamp(min=0)
-        seen = (positions[None] <= positions[:, None]) & (positions[None] >= begin[:, None])
+        back = positions[:, None] - positions[None]
+        seen = (back >= 0) & (back < WINDOW + ahead)
         mask = torch.zeros(seen.shape).masked_fill(~seen, -1e9)[None, None]
         features = encoder.grid_features(torch.from_numpy(audio)[None], 60 + ahead, 30)
         hidden, _ = encoder.feature_projection(features)
@@ -63,7 +57,9 @@ def test_moving_windows_give_what_one_pass_with_their_mask_gives(options):
         for layer in encoder.encoder.layers:
             hidden = layer(hidden, attention_mask=mask)
         hidden = encoder.encoder.layer_norm(hidden) if stable else hidden
-    torch.testing.assert_close(torch.cat(states), hidden[0, ahead:], atol=1e-5, rtol=0)
+    for step in (1, STEP, 6):  # however the stream is cut
+        _, states, _ = hop_by_hop(model, audio, 60, step=step)
+        torch.testing.assert_close(states, hidden[0, ahead:], atol=1e-5, rtol=0)
 
 
 def test_it_does_not_grow_and_computes_the_new_positions_only(monkeypatch):
@@ -72,21 +68,26 @@ def test_it_does_not_grow_and_computes_the_new_positions_only(monkeypatch):
     monkeypatch.setattr(
         model.content_encoder, "grid_features", lambda v, n, *a, **k: counts.append(n) or features(v, n, *a, **k)
     )
-    _, memory = hop_by_hop(model, audio, 120)
+    memory = hop_by_hop(model, audio, 120)[2]
     ahead = model.config.lookahead_frames
     assert counts == [STEP + ahead] + [STEP] * 39
-    content = memory.content
-    assert content.states.shape[1] == content.layers[0].keys.shape[2] == content.next - content.first == WINDOW + ahead
+    assert memory.content.states.shape[1] == memory.content.layers[0].keys.shape[2] + 1 == WINDOW + ahead
 
 
-def test_hops_left_out_are_made_up_for_and_a_jump_starts_anew():
-    model, audio = small_model("streaming_mel"), speechlike(samples(150))
-    every, _ = hop_by_hop(model, audio, 30, window=100)
-    some, _ = hop_by_hop(model, audio, 30, window=100, hops={0, 1, 6, 7, 9})
-    for row, hop in enumerate((0, 1, 6, 7, 9)):
-        np.testing.assert_allclose(some[STEP * row :][:STEP], every[STEP * hop :][:STEP], atol=1e-5)
-    _, memory = hop_by_hop(model, audio, 30)
-    fresh = model.stream_memory()
+@pytest.mark.parametrize("window", [WINDOW, 100])
+def test_hops_left_out_change_nothing_in_the_others(window):
+    model, audio = small_model("streaming_prosody", sonority_share=0.5), speechlike(samples(150))
+    every, all_states, _ = hop_by_hop(model, audio, 90, window)
+    hops = [k for k in range(30) if k not in (2, 3, 4, 20, 21)]
+    some, states, _ = hop_by_hop(model, audio, 90, window, hops)
+    chosen = [STEP * hop + k for hop in hops for k in range(STEP)]
+    torch.testing.assert_close(states, all_states[chosen], atol=1e-5, rtol=0)
+    np.testing.assert_allclose(some, every[chosen], rtol=1e-5, atol=1e-5)
+
+
+def test_speech_that_does_not_go_on_from_what_is_known_begins_anew():
+    model, audio = small_model("streaming_prosody", sonority_share=0.5), speechlike(samples(150))
+    memory, fresh = hop_by_hop(model, audio, 30)[2], model.stream_memory(WINDOW)
     piece = audio[samples(90) : samples(122)]
     made = [model.analyse(piece, memory=m, start=90, frames=20).coefficients for m in (memory, fresh)]
     np.testing.assert_array_equal(*made)
@@ -94,4 +95,4 @@ def test_hops_left_out_are_made_up_for_and_a_jump_starts_anew():
 
 @pytest.mark.parametrize("variant", ["paper", "grid_full", "streaming_wave"])
 def test_networks_whose_windows_stand_alone_keep_nothing(variant):
-    assert small_model(variant).stream_memory() is None
+    assert small_model(variant).stream_memory(WINDOW) is None

@@ -101,3 +101,17 @@ def test_the_papers_geometry_streams_in_aligned_windows(speech):
     assert len(frames) == 91
     short = run(Engine(network, StreamSettings(hop=0.2, context=1.0)), speech[:50], 50)
     assert len(short) == 1
+
+
+def test_hops_go_on_from_each_other_and_skipped_ones_change_no_other_frame(model, speech):
+    clip = np.concatenate([speech[:48_000], speech[:48_000]])
+    every = Engine(model, StreamSettings(context=1.0))
+    frames = every.feed(clip)
+    assert every._memory.content.states.shape[1] <= 45  # of 180 frames
+    whole = coefficients(frames + every.flush())
+    skipping = Engine(model, StreamSettings(context=1.0))
+    frames = skipping.feed(clip[:40_000])
+    skipping.skip_hops(4)
+    frames += skipping.feed(clip[40_000:]) + skipping.flush()
+    assert len(frames) == 180 - 12
+    np.testing.assert_allclose(coefficients(frames), whole[[f.index for f in frames]], rtol=1e-5, atol=1e-5)
