@@ -1,0 +1,38 @@
+"""The script that makes one network of several that came from one another."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from emotalk_ros.model import EmoTalk, EmoTalkConfig, load_model
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "average_models.py"
+
+
+def save(folder, seed, **options):
+    torch.manual_seed(seed)
+    EmoTalk(EmoTalkConfig.preset("tiny", **options)).save_pretrained(folder)
+    return folder
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_the_mean_of_two_networks_by_their_shares(tmp_path):
+    one, two = save(tmp_path / "one", 1), save(tmp_path / "two", 2)
+    done = run(tmp_path / "mean", one, two, "--shares", 3, 1)
+    assert done.returncode == 0, done.stderr
+    a, b, mean = (dict(load_model(p).named_parameters()) for p in (one, two, tmp_path / "mean"))
+    for name, weight in mean.items():
+        torch.testing.assert_close(weight, 0.75 * a[name] + 0.25 * b[name], atol=1e-6, rtol=1e-5)
+
+
+def test_networks_of_two_forms_and_wrong_shares_are_refused_by_name(tmp_path):
+    one, two = save(tmp_path / "one", 1), save(tmp_path / "other", 2, decoder_ff=96)
+    refused = run(tmp_path / "mean", one, two)
+    assert refused.returncode == 1 and "other has other weights than" in refused.stderr
+    assert "2 networks need as many shares" in run(tmp_path / "mean", one, two, "--shares", 1).stderr
+    assert not (tmp_path / "mean").exists()
