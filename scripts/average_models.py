@@ -3,9 +3,9 @@
 
     scripts/average_models.py OUT MODEL MODEL ... [--shares 0.5 0.5] [--half]
 
-Weights along a run that goes on with other data (Wortsman et al. 2022, WiSE-FT and model soups): the shipped network is
-made of two such runs. Networks that were not trained from common weights give nonsense. Configuration and prototypes are the
-first one's.
+Weights along a run that goes on with other data (Wortsman et al. 2022, WiSE-FT and model soups): the shipped network
+is made of such runs. Networks that were not trained from common weights give nonsense. Configuration and prototypes
+are the first one's.
 """
 
 from __future__ import annotations
