@@ -35,6 +35,10 @@ _APART = 0.02
 """jawOpen minus mouthClose above which lips are surely apart. Closed ones stay closed while the jaw behind goes."""
 _TOO_LOUD = (0.75, 1.0)
 """Sonority from which lips believed closed begin to part, and at which they have: no closed mouth is so loud."""
+_PRESS = 0.25
+"""Share by which mouthClose grows where lips are believed closed: a decoder that is not sure leaves a gap of a hair."""
+_BELIEVED = (0.8, 1.0)
+"""mouthClose over jawOpen from which lips begin to be believed closed, and at which they are."""
 _OF_LIPS = 0.7
 """Lips open and shut with the jaw by this power of its change."""
 _LIPS = indices(["mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight"])
@@ -94,8 +98,8 @@ class Sonority(FrameAnalysis):
     def follow(self, coefficients: Tensor, values: Tensor, share: float, memory: WindowMemory | None = None) -> Tensor:
         """Coefficients (B, T, 52) of speech (B, N) whose mouth opens by `share` as the sonority says.
 
-        The jaw goes towards a wide one times the sonority and open lips go along. Closed lips stay closed, whatever
-        the jaw behind them does, unless it is too loud for that.
+        The jaw goes towards a wide one times the sonority and open lips go along. Closed lips stay closed, and press,
+        whatever the jaw behind them does, unless it is too loud for that.
         """
         made = coefficients.float()
         jaw, close = made[..., _JAW], made[..., _CLOSE]
@@ -112,7 +116,9 @@ class Sonority(FrameAnalysis):
         factor[..., torch.as_tensor(_LIPS, device=made.device)] = ratio[..., None]
         made = made * factor
         made[..., _JAW] = moved
-        made[..., _CLOSE] = (close + shut * (1.0 - parted) * (moved - jaw)).clamp(min=0.0) * (1.0 - parted * shut)
+        believed = ((close / jaw.clamp(min=1e-3) - _BELIEVED[0]) / (_BELIEVED[1] - _BELIEVED[0])).clamp(0.0, 1.0)
+        close = (close + shut * (1.0 - parted) * (moved - jaw)).clamp(min=0.0)
+        made[..., _CLOSE] = close * (1.0 + _PRESS * believed) * (1.0 - parted * shut)
         return made.to(coefficients.dtype)
 
 
