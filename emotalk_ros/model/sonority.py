@@ -29,8 +29,8 @@ _MOMENT = (0.25, 0.5, 0.25)
 """Weights of the frame before, of the frame and of the one after: a mouth has mass."""
 _WIDE = 0.14
 """jawOpen of a loud vowel. How wide the decoder's opens of late counts as much: emphasis and emotion lie in that."""
-_SPEAKING = 0.04
-"""Widest jawOpen of late from which a mouth surely speaks; one that moves less follows less, and noise opens none."""
+_SPEAKING = (0.03, 0.06)
+"""Widest jawOpen of late from which a mouth begins to follow, and from which it follows in full: noise opens none."""
 _APART = 0.02
 """jawOpen minus mouthClose above which lips are surely apart. Closed ones stay closed while the jaw behind goes."""
 _TOO_LOUD = (0.75, 1.0)
@@ -104,11 +104,10 @@ class Sonority(FrameAnalysis):
         made = coefficients.float()
         jaw, close = made[..., _JAW], made[..., _CLOSE]
         heard, widest = self.heard(values, made.shape[1], memory), _largest(jaw, self.memory)
-        speaking = (widest / _SPEAKING).clamp(0.0, 1.0)
+        speaking = _between(widest, *_SPEAKING)
         wide = 0.5 * (widest + _WIDE * speaking)
         moved = jaw + share * speaking * (wide * heard - jaw)
-        low, high = _TOO_LOUD
-        parted = share * ((heard - low) / (high - low)).clamp(0.0, 1.0)
+        parted = share * _between(heard, *_TOO_LOUD)
         shut = 1.0 - ((jaw - close) / _APART).clamp(0.0, 1.0)
         ratio = (moved / jaw.clamp(min=1e-3)).clamp(0.3, 2.0) ** _OF_LIPS
         ratio = 1.0 + (ratio - 1.0) * torch.maximum(1.0 - shut, parted)
@@ -116,10 +115,15 @@ class Sonority(FrameAnalysis):
         factor[..., torch.as_tensor(_LIPS, device=made.device)] = ratio[..., None]
         made = made * factor
         made[..., _JAW] = moved
-        believed = ((close / jaw.clamp(min=1e-3) - _BELIEVED[0]) / (_BELIEVED[1] - _BELIEVED[0])).clamp(0.0, 1.0)
+        believed = speaking * _between(close / jaw.clamp(min=1e-3), *_BELIEVED)
         close = (close + shut * (1.0 - parted) * (moved - jaw)).clamp(min=0.0)
         made[..., _CLOSE] = close * (1.0 + _PRESS * believed) * (1.0 - parted * shut)
         return made.to(coefficients.dtype)
+
+
+def _between(values: Tensor, low: float, high: float) -> Tensor:
+    """0 up to `low`, 1 from `high` on, linear between."""
+    return ((values - low) / (high - low)).clamp(0.0, 1.0)
 
 
 def _largest(values: Tensor, memory: int) -> Tensor:

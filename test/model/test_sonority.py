@@ -72,11 +72,11 @@ def test_lips_believed_closed_part_where_it_is_too_loud_for_that():
 
 
 def test_a_mouth_that_hardly_moves_hardly_follows():
-    for jaw, most in ((0.0, 1e-6), (0.004, 0.006), (0.01, 0.016)):
+    for jaw, most in ((0.0, 0.0), (0.03, 0.03), (0.04, 0.06)):
         face = torch.zeros(1, 60, 52)
         face[..., JAW] = jaw
         made = Sonority(30, 5).follow(face, torch.from_numpy(speechlike(32_000))[None], 0.6)
-        assert made[..., JAW].max() <= most
+        assert made[..., JAW].max() <= most + 1e-6
 
 
 def test_it_acts_at_inference_only_and_not_at_all_where_its_share_is_nothing():
