@@ -71,6 +71,9 @@ def animate(
     smoothing: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="Time constant in seconds; closing lips pass.")
     ] = 0.02,
+    expression_smoothing: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="Time constant of the upper face in seconds.")
+    ] = 0.1,
     rest: Annotated[bool, typer.Option(help="Bring the mouth to rest in silence.")] = True,
     blinks: Annotated[bool, typer.Option(help="Blink now and then.")] = True,
     seed: Annotated[int, typer.Option(help="Of the blinks.")] = 0,
@@ -90,7 +93,14 @@ def animate(
         jobs = plan(audio, output, form.value if form else None)
         from emotalk_ros.face.finish import FinishSettings
 
-        finish = FinishSettings(gain=gain, smoothing=smoothing, rest=rest, blinks=blinks, seed=seed)
+        finish = FinishSettings(
+            gain=gain,
+            smoothing=smoothing,
+            expression_smoothing=expression_smoothing,
+            rest=rest,
+            blinks=blinks,
+            seed=seed,
+        )
         with errors.status("loading the model"):
             network = _load(model, device, threads)
             controls = _controls(network, person, level, emotion, emotion_audio, intensity)

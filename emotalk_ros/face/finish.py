@@ -20,6 +20,8 @@ Vector = NDArray[np.float32]
 
 LOWER_FACE: NDArray[np.intp] = np.setdiff1d(np.arange(COUNT, dtype=np.intp), UPPER_FACE)
 """Indices of everything that speaks: jaw, mouth, tongue, puffed cheeks. It comes to rest with the voice."""
+EXPRESSIVE: NDArray[np.intp] = np.setdiff1d(UPPER_FACE, BLINK)
+"""Indices of brows, eyes, cheek squints and nose: what shows emotion, without the lids' blinks."""
 
 _FAST = 1.5  # coefficient units per second at which the smoothing has halved
 _STILL = 0.009  # a fading upper face moves less than this per frame
@@ -45,6 +47,9 @@ class FinishSettings:
     """No coefficient leaves these."""
     smoothing: float = 0.02
     """Time constant for slow movements; fast ones (closing lips) pass. 0 switches it off."""
+    expression_smoothing: float = 0.1
+    """Time constant of the upper face (but for blinks): what is heard of an emotion may change within a frame, a face
+    never does. 0 switches it off."""
     rest: bool = True
     """Bring the mouth to rest when nobody speaks."""
     rest_time: float = 0.18
@@ -67,6 +72,7 @@ class FinishSettings:
             ("mouth_gain", 0.0, 4.0),
             ("upper_gain", 0.0, 4.0),
             ("smoothing", 0.0, 0.5),
+            ("expression_smoothing", 0.0, 2.0),
             ("rest_time", 0.0, 2.0),
             ("wake_time", 0.0, 2.0),
             ("fade_rate", 0.0, 10.0),
@@ -156,20 +162,24 @@ class Finisher:
         return np.clip(out, low, high)
 
     def _smoothed(self, target: Vector, seconds: float) -> Vector:
-        """One pole whose time constant shrinks with speed, the same for a whole region.
+        """One pole for each region; for the lower face and the lids its time constant shrinks with their speed.
 
         Lips are closed when mouthClose equals jawOpen: filtering each by its own speed would part them. One speed per
         region, that of its fastest coefficient, keeps such differences, and lets a closure through nearly at once
         (the idea of the 1-Euro filter, Casiez et al., CHI 2012).
         """
-        if self._smooth is None or self._settings.smoothing <= 0:
+        if self._smooth is None:
             self._smooth = target.copy()
             return target
-        for region in (LOWER_FACE, UPPER_FACE):
+        for region in (LOWER_FACE, BLINK, EXPRESSIVE):
             change = target[region] - self._smooth[region]
-            speed = float(np.abs(change).max()) / seconds
-            constant = self._settings.smoothing / (1 + speed / _FAST)
-            self._smooth[region] += change * np.float32(-math.expm1(-seconds / constant))
+            constant = self._settings.expression_smoothing
+            if region is not EXPRESSIVE:
+                constant = self._settings.smoothing / (1 + float(np.abs(change).max()) / seconds / _FAST)
+            if constant > 0:
+                self._smooth[region] += change * np.float32(-math.expm1(-seconds / constant))
+            else:
+                self._smooth[region] = target[region]
         return self._smooth.copy()
 
     def _rested(self, live: Vector, activity: float, seconds: float, frames: int) -> Vector:

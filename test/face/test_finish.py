@@ -9,7 +9,7 @@ from emotalk_ros.face.finish import LOWER_FACE, Finisher, FinishSettings
 from emotalk_ros.face.names import BLINK, INDEX, UPPER_FACE
 
 JAW, CLOSE, BROW = INDEX["jawOpen"], INDEX["mouthClose"], INDEX["browInnerUp"]
-PLAIN = FinishSettings(smoothing=0, rest=False, blinks=False)
+PLAIN = FinishSettings(smoothing=0, expression_smoothing=0, rest=False, blinks=False)
 
 
 def face(**named):
@@ -52,15 +52,24 @@ def test_not_a_number_becomes_rest_and_a_wrong_shape_is_refused():
 def test_smoothing_calms_jitter_and_lets_a_closure_through():
     random = np.random.default_rng(1)
     settings = dataclasses.replace(PLAIN, smoothing=0.05)
-    noisy = [face(browInnerUp=0.3 + 0.01 * n) for n in random.standard_normal(200)]
-    calm = play(Finisher(settings), noisy, [1.0] * 200)[20:, BROW]
-    assert calm.std() < 0.7 * np.std([n[BROW] for n in noisy])
+    noisy = [face(jawOpen=0.3 + 0.01 * n) for n in random.standard_normal(200)]
+    calm = play(Finisher(settings), noisy, [1.0] * 200)[20:, JAW]
+    assert calm.std() < 0.7 * np.std([n[JAW] for n in noisy])
     # jaw at 0.4, lips meet for two frames: mouthClose equals jawOpen
     shut = [face(jawOpen=0.4, mouthClose=0.4 if k in (10, 11) else 0.02) for k in range(20)]
     out = play(Finisher(FinishSettings(rest=False, blinks=False)), shut, [1.0] * 20)
     gap = out[:, JAW] - out[:, CLOSE]
     assert gap[11] < 0.01 and gap[10] < 0.05
     assert gap[13] > 0.36
+
+
+def test_an_expression_that_changes_at_once_comes_within_tenths_of_a_second_and_lids_at_once():
+    sudden = [face(browInnerUp=0.4 * (k >= 10), eyeBlinkLeft=1.0 * (k >= 10)) for k in range(40)]
+    out = play(Finisher(FinishSettings(rest=False, blinks=False)), sudden, [1.0] * 40)
+    brow, lid = out[:, BROW], out[:, INDEX["eyeBlinkLeft"]]
+    assert np.diff(brow).max() == pytest.approx(0.4 * (1 - np.exp(-1 / 3)), abs=1e-4)  # 1/30 s of 0.1 s
+    assert brow[9] == 0 and brow[13] == pytest.approx(0.4 * (1 - np.exp(-4 / 3)), abs=1e-4) and brow[25] > 0.39
+    assert lid[10] > 0.9
 
 
 @pytest.mark.parametrize("fps", [15, 30, 60])
