@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import emotalk_ros
 from emotalk_ros.emotions import EMOTIONS, HIGH_AROUSAL, canonical
 from emotalk_ros.evaluation.datasets import Dataset, open_dataset
 from emotalk_ros.evaluation.measure import ENERGY, MEASURED, MODES, STILL, measure, reference_rows
@@ -27,7 +29,7 @@ from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import COUNT, FaceBasis
 from emotalk_ros.files import write_text
 
-FORMAT = "emotalk evaluate 2"
+FORMAT = "emotalk evaluate 3"
 SPAWN_WORTH = 4
 """Clips per process below which starting another process takes longer than it saves."""
 RATIOS = {
@@ -168,9 +170,10 @@ def mean_face(dataset: Dataset) -> NDArray[np.float32] | None:
 
 
 def _key(job: Job, dataset: Dataset, models: list[dict[str, Any]], basis: FaceBasis) -> str:
-    """Changes whenever a clip's result could: format, data, models and settings, face, style."""
+    """Changes whenever a clip's result could: format, program, data, models and settings, face, style."""
     parts = [
         FORMAT,
+        _program(),
         dataset.kind,
         dataset.digest,
         json.dumps(plain(models), sort_keys=True),
@@ -180,6 +183,17 @@ def _key(job: Job, dataset: Dataset, models: list[dict[str, Any]], basis: FaceBa
         "" if job.mean is None else hashlib.sha256(job.mean.tobytes()).hexdigest(),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+
+
+@functools.cache
+def _program() -> str:
+    """Digest of the code that the figures come from: what another version measured is measured again."""
+    package = Path(emotalk_ros.__file__).parent
+    digest = hashlib.sha256()
+    for room in ("audio", "evaluation", "face", "model", "streaming"):
+        for file in sorted((package / room).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _collect(

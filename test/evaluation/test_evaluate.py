@@ -105,6 +105,16 @@ def test_other_settings_are_other_results(
     assert seen[0] == (0, 1, 0)
 
 
+def test_results_of_another_version_of_the_program_are_measured_again(
+    subjects: list[Subject], corpus: Path, basis: FaceBasis, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int, int]] = []
+    for version in ("one", "one", "two"):
+        monkeypatch.setattr(module, "_program", lambda version=version: version)
+        evaluate(subjects[:1], corpus, basis, cache, replace(SETTINGS, limit=1), lambda *s: seen.append(s))
+    assert [s[2] for s in seen if s[0] == s[1]] == [0, 1, 0]
+
+
 def test_several_processes_give_the_same(
     result: module.Evaluation,
     subjects: list[Subject],
