@@ -28,6 +28,9 @@ class Timed:
     def __init__(self, model):
         self.model, self.config, self.seconds, self.each = model, model.config, 0.0, []
 
+    def stream_memory(self, frames):
+        return self.model.stream_memory(frames)
+
     def analyse(self, audio, **controls):
         begin = time.perf_counter()
         result = self.model.analyse(audio, **controls)

@@ -73,13 +73,14 @@ def hop_cost(model: str, window: float = 2.0, repeats: int = 100, threads: int =
     torch.set_num_threads(threads)
     network = _model(model, dtype)
     fps, hop = network.config.fps, SAMPLE_RATE // 10
-    wanted = network.frame_count(round(window * SAMPLE_RATE)) - getattr(network.config, "lookahead_frames", 0)
+    frames = network.frame_count(round(window * SAMPLE_RATE))
+    wanted = max(1, frames - getattr(network.config, "lookahead_frames", 0))
     audio = _noise(window + 0.1 * (repeats + 3))
-    memory = network.stream_memory(max(1, wanted))
+    memory = network.stream_memory(wanted)
     hops, alone = [], []
     for k in range(repeats + 3):
         piece = audio[k * hop : k * hop + round(window * SAMPLE_RATE)]
-        place = {} if memory is None else {"memory": memory, "start": k * fps // 10, "frames": max(1, wanted)}
+        place = {} if memory is None else {"memory": memory, "start": k * fps // 10, "frames": wanted}
         hops.append(_milliseconds(partial(network.analyse, piece, **place)))
         if k % 4 == 0:
             alone.append(_milliseconds(partial(network.analyse, piece)))

@@ -13,11 +13,11 @@ from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.encoder import SpeechEncoder
 from emotalk_ros.model.frontend import WindowMemory
-from emotalk_ros.model.memory import EncoderMemory, StreamMemory, remembered_states
 from emotalk_ros.model.output import EmoTalkOutput
 from emotalk_ros.model.presence import presence
 from emotalk_ros.model.sonority import Sonority
 from emotalk_ros.model.speech import SpeechNetwork, build_encoder
+from emotalk_ros.model.stream_memory import EncoderMemory, StreamMemory, remembered_states
 from emotalk_ros.model.timing import FEATURE_RATE, stretch, valid_mask
 
 _SURE_SECONDS = 1.5

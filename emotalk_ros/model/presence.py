@@ -7,11 +7,16 @@ from torch import Tensor
 
 from emotalk_ros.model.timing import SAMPLE_RATE
 
-_BELOW_LOUD_DB = 28.0
-"""How far below the loudest so far speech reaches."""
-_EDGE_DB = 2.0
-_QUIETEST_DB = -55.0
+_BELOW_LOUD = 2.8
+"""How far below the loudest so far speech reaches; levels here are in units of 10 dB."""
+_STEEP = 5.0
+_QUIETEST = -5.5
 """Level re full scale below which nothing counts as loud."""
+
+
+def speech_share(level: Tensor, loudest: Tensor) -> Tensor:
+    """Share of speech 0..1 in what is so loud (log10 of a power), against the loudest so far."""
+    return torch.sigmoid((level - loudest + _BELOW_LOUD) * _STEEP)
 
 
 def presence(values: Tensor, frames: int, fps: int) -> Tensor:
@@ -22,6 +27,5 @@ def presence(values: Tensor, frames: int, fps: int) -> Tensor:
     index = torch.arange(-1, frames, device=values.device)
     bounds = torch.div(index * SAMPLE_RATE, fps, rounding_mode="floor").clamp(0, values.shape[1])
     energy = torch.nn.functional.pad(values.double().square().cumsum(1), (1, 0))[:, bounds].diff(dim=1)
-    level = 10 * torch.log10(energy.clamp(min=0) * (fps / SAMPLE_RATE) + 1e-10)
-    loudest = level.cummax(1).values.clamp(min=_QUIETEST_DB)
-    return torch.sigmoid((level - loudest + _BELOW_LOUD_DB) / _EDGE_DB).to(values.dtype)
+    level = torch.log10(energy.clamp(min=0) * (fps / SAMPLE_RATE) + 1e-10)
+    return speech_share(level, level.cummax(1).values.clamp(min=_QUIETEST)).to(values.dtype)

@@ -53,8 +53,6 @@ class Sonority(FrameAnalysis):
         lookahead_frames: of the network: later sound is not listened to.
     """
 
-    moment: Tensor
-
     def __init__(self, fps: int, lookahead_frames: int) -> None:
         super().__init__(_WINDOW, _FFT, 2 * fps)
         self.channels = 1
@@ -63,14 +61,7 @@ class Sonority(FrameAnalysis):
         self.ahead = min(_MOST_AHEAD, max(0, lookahead_frames - 1))
         low, high = (round(hertz * _FFT / SAMPLE_RATE) for hertz in _BAND_HZ)
         self.bins = slice(low, high)
-        self.register_buffer("moment", torch.tensor(_MOMENT)[None, None], persistent=False)
         self.reset_constants()
-
-    def reset_constants(self) -> None:
-        """Window and weights anew."""
-        super().reset_constants()
-        if not self.window.is_meta:
-            self.moment = torch.tensor(_MOMENT, device=self.window.device)[None, None]
 
     def forward(self, values: Tensor, first: int, count: int, step: int = 1) -> Tensor:
         """Level of `count` windows of clips (B, N) from `first` on, each `step`-th, dB re full scale: (B, count, 1)."""
@@ -92,7 +83,9 @@ class Sonority(FrameAnalysis):
         loudest = _largest(level, self.memory + coming).clamp(min=_FLOOR_DB)[:, coming:]
         share = ((level[:, : loudest.shape[1]] - loudest) / _SPAN_DB + 1.0).clamp(0.0, 1.0)
         if self.ahead:
-            share = functional.conv1d(torch.cat([share[:, :1], share], 1)[:, None], self.moment)[:, 0]
+            before, at, after = _MOMENT
+            earlier = torch.cat([share[:, :1], share[:, :-2]], 1)
+            share = before * earlier + at * share[:, :-1] + after * share[:, 1:]
         return share
 
     def follow(self, coefficients: Tensor, values: Tensor, share: float, memory: WindowMemory | None = None) -> Tensor:

@@ -117,17 +117,17 @@ class WindowSchedule:
     @property
     def capacity(self) -> int:
         """Samples that the longest window holds."""
-        return max(window.end - window.start for window in map(self.window, range(self._settled, self._settled + 64)))
+        return max(window.end - window.start for window in self._settled())
 
     @property
     def longest(self) -> int:
         """Frames from the base of a window to the last one it commits, at most."""
-        return max(window.stop - window.base for window in map(self.window, range(self._settled, self._settled + 64)))
+        return max(window.stop - window.base for window in self._settled())
 
-    @property
-    def _settled(self) -> int:
-        """A hop from which on windows have their full context."""
-        return -(-(self.context + self.align) * self.model_fps // (SAMPLE_RATE * self.hop_frames)) + 1
+    def _settled(self) -> list[Window]:
+        """Windows that have their full context, enough of them to show every length there is."""
+        first = -(-(self.context + self.align) * self.model_fps // (SAMPLE_RATE * self.hop_frames)) + 1
+        return [self.window(hop) for hop in range(first, first + 64)]
 
     def instant(self, frame: int) -> int:
         """Sample index of a model frame's instant, rounded down."""
