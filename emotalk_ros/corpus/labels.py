@@ -1,7 +1,7 @@
 """The whole face from phones: mouth, emotion, personal style and blinks.
 
-The mouth comes from `visemes.mouth_from_phones`, the emotion from `face.expression` (EMFACS), the person from
-`styles.personal_style`. What emotion does to the mouth yields to speech: an expression never opens a closed lip.
+The mouth comes from `visemes.mouth_from_phones`, the emotion from `face.styles.personal_expression` (EMFACS, as the
+person shows it), and `face.composition` adds the two: an expression never opens a closed lip.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
 from emotalk_ros.corpus.styles import PersonalStyle, mouth_style, personal_style
-from emotalk_ros.corpus.visemes import MouthStyle, contact_curve, mouth_from_phones
+from emotalk_ros.corpus.visemes import MouthStyle, mouth_from_phones
 from emotalk_ros.emotions import canonical
-from emotalk_ros.face.expressions import expression
-from emotalk_ros.face.names import ARKIT_NAMES, BLINK, COUNT, INDEX, MOUTH, indices
+from emotalk_ros.face.composition import PARTING, PRESSING, compose
+from emotalk_ros.face.names import BLINK, INDEX
+from emotalk_ros.face.styles import personal_expression
 
 Floats = NDArray[np.floating]
 
@@ -28,33 +29,25 @@ NORMAL_INTENSITY = 0.55
 
 ARTICULATION: dict[str, tuple[float, float]] = {
     "neutral": (1.0, 1.0),
-    "calm": (0.92, 0.88),
-    "happy": (1.06, 1.15),
-    "sad": (0.88, 0.86),
-    "angry": (1.12, 1.28),
-    "fearful": (1.0, 1.10),
-    "disgust": (1.0, 1.06),
-    "surprised": (1.08, 1.18),
+    "calm": (0.96, 0.94),
+    "happy": (1.02, 1.05),
+    "sad": (0.95, 0.92),
+    "angry": (1.05, 1.10),
+    "fearful": (1.0, 1.05),
+    "disgust": (1.0, 1.03),
+    "surprised": (1.03, 1.08),
 }
 """Mouth opening against neutral at level 0 and 1: larger for loud emotions, smaller for soft ones.
 
 Order after Erickson, Fujimura and Pardo (1998) and Lee et al. (2005): the jaw opens widest in anger and least in
-sadness; sizes below those of shouting (Schulman 1989), so that lips keep their shapes.
+sadness; sizes within a tenth, so that the words are read from the lips in every emotion.
 """
 
 # The published demo's blink takes 7 frames at 30 fps; lids fall in about 0.1 s and rise in 0.2 s (VanderWerf 2003).
 _BLINK_CLOSE, _BLINK_OPEN, _BLINK_PEAK = 0.09, 0.17, 0.92
 
-_BROWS = indices([n for n in ARKIT_NAMES if n.startswith("brow")])
-_EYES = indices([n for n in ARKIT_NAMES if n.startswith(("eyeWide", "eyeSquint", "eyeBlink"))])
-_CHEEKS = indices([n for n in ARKIT_NAMES if n.startswith(("cheek", "nose"))])
-_CORNERS = indices(
-    [n for n in ARKIT_NAMES if n.startswith(("mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch"))]
-)
-# What parts the lips in an expression: gone while speech closes them, and in silence.
-_PARTING = indices([n for n in ARKIT_NAMES if n.startswith(("jawOpen", "mouthUpperUp", "mouthLowerDown"))])
-_LEFT = indices([n for n in ARKIT_NAMES if n.endswith("Left")])
-_RIGHT = indices([n[:-4] + "Right" for n in ARKIT_NAMES if n.endswith("Left")])
+# What the mouth does of an expression is over when nobody speaks.
+_WITH_SPEECH = np.concatenate([PARTING, PRESSING])
 
 
 def labels_from_phones(
@@ -91,8 +84,8 @@ def labels_from_phones(
     speaking = _speaking(phones, frames, fps)
     lively = speaking if loudness is None else loudness.astype(np.float64) * speaking
     rng = np.random.default_rng([seed, 11])
-    face = _expression_track(name, level, style, speaking, lively, fps, rng)
-    coefficients = _compose(coefficients, face, contact_curve(phones, frames, fps), fps)
+    face = _expression_track(name, level, person, speaking, lively, fps, rng)
+    coefficients = compose(coefficients, face, speaking).astype(np.float64)
     coefficients = _resting_habits(coefficients, style, lively, fps)
     if frames >= 5:
         coefficients = savgol_filter(coefficients, 5, 2, axis=0)
@@ -149,52 +142,22 @@ def _presence(speaking: NDArray[np.float64], fps: float) -> NDArray[np.float64]:
 def _expression_track(
     name: str,
     level: float,
-    style: PersonalStyle,
+    person: int,
     speaking: NDArray[np.float64],
     lively: NDArray[np.float64],
     fps: float,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """The expression over time (frames, 52): there with the voice, stronger where it is loud, swaying a little."""
-    full = expression(name, NORMAL_INTENSITY + (1.0 - NORMAL_INTENSITY) * level).astype(np.float64)
-    full[_BROWS] *= style.brows
-    full[_EYES] *= style.eyes
-    full[_CHEEKS] *= style.cheeks
-    full[_CORNERS] *= style.corners
-    full[_LEFT] *= 1.0 + style.asymmetry
-    full[_RIGHT] *= 1.0 - style.asymmetry
+    full = (NORMAL_INTENSITY + (1.0 - NORMAL_INTENSITY) * level) * personal_expression(name, person).astype(np.float64)
     frames = len(speaking)
     slow = gaussian_filter1d(lively, 0.2 * fps, mode="nearest")
     sway = gaussian_filter1d(rng.normal(0.0, 1.0, frames + 200), 0.5 * fps)[100 : 100 + frames]
     sway = 0.06 * sway / (0.06 + np.std(sway))
     amount = _presence(speaking, fps) * np.clip(0.78 + 0.3 * slow + sway, 0.0, 1.15)
     track = amount[:, None] * full[None, :]
-    track[:, _PARTING] *= speaking[:, None]
+    track[:, _WITH_SPEECH] *= speaking[:, None]
     return track
-
-
-def _compose(mouth: NDArray[np.float64], face: NDArray[np.float64], closed: Floats, fps: float) -> NDArray[np.float64]:
-    """Mouth and expression together; speech comes first wherever both want the lips."""
-    shut = np.maximum(closed, mouth[:, INDEX["mouthClose"]] / (mouth[:, INDEX["jawOpen"]] + 0.02))
-    shut = np.clip(gaussian_filter1d(shut.astype(np.float64), 0.02 * fps), 0.0, 1.0)
-    face[:, _PARTING] *= (1.0 - shut)[:, None]
-    # Rounded lips pull the corners in; a smile or stretch gives way to them, and the wide corners take some rounding.
-    rounding = np.clip(mouth[:, INDEX["mouthPucker"]] / 0.4, 0.0, 1.0)
-    face[:, _CORNERS] *= (1.0 - 0.5 * rounding)[:, None]
-    corners = np.maximum(face[:, INDEX["mouthSmileLeft"]], face[:, INDEX["mouthSmileRight"]])
-    mouth[:, INDEX["mouthPucker"]] *= 1.0 - 0.4 * corners
-    mouth[:, MOUTH] = _together(mouth[:, MOUTH], face[:, MOUTH])
-    # A wrinkled nose lifts the upper lip as well: a closure has to press against it.
-    mouth[:, INDEX["mouthClose"]] += 0.085 * shut * (face[:, INDEX["noseSneerLeft"]] + face[:, INDEX["noseSneerRight"]])
-    rest = np.ones(COUNT, dtype=bool)
-    rest[MOUTH] = False
-    mouth[:, rest] += face[:, rest]
-    return mouth
-
-
-def _together(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum that cannot pass 1: a + b - a b."""
-    return np.asarray(a + b - a * b)
 
 
 def _resting_habits(

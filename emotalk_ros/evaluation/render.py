@@ -24,6 +24,8 @@ LIPS = (190, 105, 100)
 
 FRAMED_FACE_HEIGHTS = 1.5
 """Height of the picture in heights of the face (top of the forehead to chin)."""
+FURROWS = 2.2
+"""How much darker a furrow is than the skin around it, for each unit of its curvature (1 / distance of vertices)."""
 STILL_MM = 0.02
 """What no shape moves further than this is drawn once for all frames."""
 VIEW_DISTANCE_MM = 900.0
@@ -67,6 +69,8 @@ class Renderer:
         resting = still[basis.triangles].all(axis=1)
         self._moving = basis.triangles[~resting]
         self._gather = _incidence(basis.triangles, len(basis))
+        self._around, self._spacing = _neighbours(basis)
+        self._hollow = np.zeros(len(basis), dtype=np.float32)
         self._rotation = _rotation(self.view.yaw, self.view.pitch)
         top, chin = basis.template[basis.face_height_ids]
         height = float(np.linalg.norm(top - chin))
@@ -80,6 +84,7 @@ class Renderer:
         self._canvas = np.tile(np.array(self.view.background, dtype=np.float32), (side * side, 1))
         self._depth = np.zeros(side * side, dtype=np.float32)
         turned = (basis.template - self._pivot) @ self._rotation.T
+        self._hollow = self._curvature(turned, self._normals(turned))
         _rasterise(self._project(turned), basis.triangles[resting], self._light(turned), self._canvas, self._depth)
 
     def frame(self, coefficients: ArrayLike) -> Frames:
@@ -107,17 +112,29 @@ class Renderer:
         out[:, 2] = nearness
         return out
 
-    def _light(self, turned: Real) -> Real:
-        """(V, 3) sRGB 0..255 of each vertex: soft key light from the upper left, fill, sky, a little shine."""
+    def _normals(self, turned: Real) -> Real:
+        """(V, 3) unit normals."""
         a, b, c = (turned[self._triangles[:, k]] for k in range(3))
         normal = self._gather @ np.cross(b - a, c - a)
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+        return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9), dtype=np.float32)
+
+    def _curvature(self, turned: Real, normal: Real) -> Real:
+        """(V,) how hollow the surface is at each vertex, a mean over its neighbourhood; positive in a furrow."""
+        hollow = np.einsum("vc,vc->v", self._around @ turned, normal) * self._spacing
+        return hollow + np.float32(0.5) * (self._around @ hollow)
+
+    def _light(self, turned: Real) -> Real:
+        """(V, 3) sRGB 0..255 of each vertex: soft key light from the upper left, fill, sky, a little shine."""
+        normal = self._normals(turned)
         key, fill, half = (_unit(v) for v in ((-0.55, 0.5, 0.75), (0.8, 0.05, 0.55), (-0.3, 0.28, 0.95)))
         wrapped = np.maximum((normal @ key + 0.25) / 1.25, 0)
         diffuse = 0.80 * wrapped[:, None] * np.array([1.0, 0.97, 0.92], dtype=np.float32)
         diffuse += 0.24 * np.maximum(normal @ fill, 0)[:, None] * np.array([0.85, 0.92, 1.0], dtype=np.float32)
         diffuse += (0.22 + 0.10 * normal[:, 1:2]) * np.array([0.95, 0.98, 1.0], dtype=np.float32)
         shine = 0.07 * np.maximum(normal @ half, 0)[:, None] ** 24
+        # Furrows that the expression makes hold their own shadow; ridges catch a little more light.
+        hollow = self._curvature(turned, normal) - self._hollow
+        diffuse *= (1.0 - FURROWS * np.clip(hollow, -0.05, 0.2))[:, None]
         # Blood under the skin keeps its shadows red: the albedo itself scatters a little.
         linear = self._albedo * diffuse + shine * (0.3 + self._albedo)
         return (255.0 * np.clip(linear, 0, 1) ** (1 / 2.2)).astype(np.float32)
@@ -207,6 +224,30 @@ def _incidence(triangles: NDArray[np.int32], vertices: int) -> csr_matrix:
     rows = triangles.reshape(-1)
     columns = np.repeat(np.arange(len(triangles)), 3)
     return csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(vertices, len(triangles)))
+
+
+def _neighbours(basis: FaceBasis) -> tuple[csr_matrix, Real]:
+    """(V, V) matrix that gives the mean of a vertex's neighbours minus itself, and 1 / their mean distance (V,).
+
+    Both are 0 on the borders of a sheet, where neighbours lie on one side only.
+    """
+    t, count = basis.triangles.astype(np.int64), len(basis)
+    one = np.concatenate([t[:, 0], t[:, 1], t[:, 2]])
+    two = np.concatenate([t[:, 1], t[:, 2], t[:, 0]])
+    edges = csr_matrix((np.ones(len(one), dtype=np.float32), (one, two)), shape=(count, count))
+    lone = (edges - edges.T).tocoo()
+    border = np.zeros(count, dtype=bool)
+    border[lone.row[lone.data != 0]] = border[lone.col[lone.data != 0]] = True
+    both = (edges + edges.T).tocoo()
+    row, column = both.row, both.col
+    many = np.bincount(row, minlength=count).clip(1)
+    distance = np.linalg.norm(basis.template[row] - basis.template[column], axis=1)
+    spacing = np.bincount(row, weights=distance, minlength=count) / many
+    inner = ~border & (spacing > 0)
+    weights = np.where(inner[row], 1.0 / many[row], 0.0).astype(np.float32)
+    mean = csr_matrix((weights, (row, column)), shape=(count, count))
+    self_weight = csr_matrix((inner.astype(np.float32), (np.arange(count), np.arange(count))), shape=(count, count))
+    return mean - self_weight, np.where(inner, 1.0 / np.maximum(spacing, 1e-6), 0.0).astype(np.float32)
 
 
 def _rasterise(points: Real, triangles: NDArray[np.int32], light: Real, canvas: Real, depth: Real) -> None:

@@ -28,6 +28,8 @@ UPPER_LIP, LOWER_LIP = 8.0, 10.0
 EYE_CENTRE = np.array([31.0, 34.6, 76.4])
 EYE_RADIUS = 15.5
 """Larger than an eyeball, since it stands for all that shows between the lids."""
+UPPER_LID, LOWER_LID = 5.2, 4.3
+"""How far the lids stand above and below the eye's line in the middle of a resting eye; mm."""
 LID_REACH = 17.0
 """Rows from the eye's line over which a lid stretches."""
 
@@ -245,8 +247,8 @@ def mouth_rows(a: Real, r: Real, side: Real) -> Real:
 def lid_openings(a: Real) -> tuple[Real, Real]:
     """How far the upper lid stands above and the lower below the eye's line at column `a`; mm, 0 outside the eye."""
     t = np.clip((np.abs(a) - EYE_INNER) / (EYE_OUTER - EYE_INNER), 0, 1)
-    upper = 6.6 * np.sin(np.pi * t**0.86) ** 0.72
-    lower = 4.3 * np.sin(np.pi * t**1.12) ** 0.8
+    upper = UPPER_LID * np.sin(np.pi * t**0.86) ** 0.72
+    lower = LOWER_LID * np.sin(np.pi * t**1.12) ** 0.8
     return upper, lower
 
 
@@ -273,5 +275,5 @@ def lip_bulge(a: Real, row: Real, side: Real) -> Real:
         np.array([0.2, 2.8, 4.9, 5.5, 4.2, 2.6, 0.7, 0, 0]),
     )
     bulge = np.where(side > 0, np.interp(up, q_up, v_up), np.interp(low, q_low, v_low))
-    corner = -2.4 * gauss(np.abs(a), MOUTH_CORNER + 1.5, 5.0) * gauss(row, 0, 6.5)
+    corner = -1.7 * gauss(np.abs(a), MOUTH_CORNER + 2.0, 6.0) * gauss(row, 0, 7.5)
     return bulge * fullness + corner

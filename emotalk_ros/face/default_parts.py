@@ -36,8 +36,8 @@ from .default_mesh import (
 )
 
 _SKIN = np.array([226, 180, 155.0])
-_LIPS = np.array([193, 116, 107.0])
-_BROW = np.array([84, 58, 44.0])
+_LIPS = np.array([196, 124, 112.0])
+_BROW = np.array([66, 44, 33.0])
 _HAIR = np.array([70, 47, 36.0])
 _LASH = np.array([58, 38, 34.0])
 _INSIDE = np.array([128, 58, 58.0])
@@ -63,8 +63,10 @@ def _rows() -> Real:
     upper = [-34, -33.7, -33.2, -32.4, -31.3, -30, -28.6, -27.2, -26.3, -25.7, -24.8, -23.2, -21.4, -19.5, -17.5, -15.5]
     nose = [-13.7, -12.2, -10.9, -9.7, -8.5, -7.2, -5.8, -4.2, -2.4, -0.4, 1.8, 4.2, 7, 10, 13.2, 16.4]
     eye = [19.4, 22, 24.2, 26.2, 28, 29.6, 31, 32.2, 33.2, 34, 34.9, 36, 37.3, 38.7, 40.1, 41.6, 43.2, 45, 46.8]
-    brow = [48.5, 50.1, 51.6, 53.1, 54.6, 56.2, 58, 60.2, 63, 66.5, 70.5, 75, 80, 85.5, 91, 96.5, 102, 107.5, 113]
-    return np.array([*neck, *lower, *upper, *nose, *eye, *brow, 118, 121.5, 124], dtype=float)
+    brow = [48.5, 50.1, 51.6, 53.1, 54.6, 56.2, 57.9]
+    forehead = np.arange(59.6, 90, 1.7)  # close enough for wrinkles
+    crown = [92.5, 97, 102, 107.5, 113, 118, 121.5, 124]
+    return np.array([*neck, *lower, *upper, *nose, *eye, *brow, *forehead, *crown], dtype=float)
 
 
 class Grid:
@@ -296,10 +298,11 @@ def _add_lid_margins(mesh: Mesh, grid: Grid, points: Real) -> None:
 
 def _add_brow(mesh: Mesh, sign: int) -> None:
     """A brow of its own just above the skin, so that its outline is clean."""
-    t, across = np.meshgrid(np.linspace(0, 1, 26), np.linspace(-1, 1, 7), indexing="ij")
-    column = 10.5 + 40.5 * t
-    middle = 50.6 + 4.6 * np.sin(np.pi * np.clip(0.06 + 0.86 * t, 0, 1) ** 1.35) - 2.0 * t
-    half = 2.9 * np.clip(1 - (1 - np.clip(t / 0.22, 0, 1)) ** 2, 0, 1) ** 0.5 * (1 - 0.72 * t**1.5)
+    t, across = np.meshgrid(np.linspace(0, 1, 34), np.linspace(-1, 1, 9), indexing="ij")
+    column = 9.5 + 41.5 * t
+    middle = 52.3 + 4.4 * np.sin(np.pi * np.clip(0.06 + 0.86 * t, 0, 1) ** 1.35) - 2.0 * t
+    half = 3.5 * (0.55 + 0.45 * ramp(t / 0.25)) * np.clip(1 - (1 - np.clip(t / 0.07, 0, 1)) ** 2, 0, 1) ** 0.5
+    half = half * (1 - 0.72 * t**1.8)
     points = skin_point(sign * column, middle + half * across).reshape(-1, 3)
     lift = (0.5 + 0.9 * (1 - across**2)).reshape(-1)
     points = points + lift[:, None] * np.array([sign * 0.25, 0.15, 1.0])

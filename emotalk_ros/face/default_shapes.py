@@ -16,11 +16,13 @@ from .default_mesh import (
     EYE_CENTRE,
     GLINT,
     LINING,
+    LOWER_LID,
     LOWER_LIP,
     LOWER_TEETH,
     MOUTH_CORNER,
     SKIN,
     TONGUE,
+    UPPER_LID,
     UPPER_LIP,
     Mesh,
     Real,
@@ -53,6 +55,7 @@ class Shapes:
         self.x, self.y, self.z = self.anchor.T
         self.ax = np.abs(self.x)
         self.soft = np.isin(self.kind, (SKIN, LINING)).astype(float)
+        self.skin = (self.kind == SKIN).astype(float)
         shallow = 1 - 0.75 * self.depth
         self.u = np.clip(np.abs(self.column) / MOUTH_CORNER, 0, 1.5)
         self.opening = np.clip(1 - self.u**2, 0, None) * self.soft
@@ -158,37 +161,60 @@ class Shapes:
         mine = (self.kind == EYE) & (self.side == sign)
         lift = 0.11 if up > 0 else 0.21
         drop = 0.05
-        follow = self.lids(sign, lambda a, b: a + lift * up * a / 6.6, lambda a, b: b - drop * up * b / 4.3)
+        follow = self.lids(sign, lambda a, b: a + lift * up * a / UPPER_LID, lambda a, b: b - drop * up * b / LOWER_LID)
         return turned * mine[:, None] + follow
 
     def squint(self, sign: int) -> Real:
         """The lower lid rises, the upper sinks a little, the cheek is drawn up."""
-        moved = self.lids(sign, lambda a, b: a - 1.3 * a / 6.6, lambda a, b: b - 2.6 * b / 4.3)
+        moved = self.lids(sign, lambda a, b: a - 1.7 * a / UPPER_LID, lambda a, b: b - 3.0 * b / LOWER_LID)
         return moved + self.vector(self.spot(34, 20, 16, 6) * self.half(sign), 0, 1.6, 1.2)
 
     # -- brows, nose, cheeks ----------------------------------------------------------------------------------
 
+    def fold(self, weight: Real, distance: Real, width: float, depth: float) -> Real:
+        """A furrow `depth` mm deep where `distance` (mm) is 0, with a swelling on either side of it."""
+        groove = gauss(distance, 0, width) - 0.55 * gauss(np.abs(distance), 2.2 * width, width)
+        return self.vector(weight * self.skin * groove, 0, 0, -depth)
+
+    def forehead_lines(self, weight: Real, depth: float) -> Real:
+        """Wrinkles across the forehead, 7.5 mm apart, drooping a little towards the temples."""
+        distance = np.mod(self.y - 64.5 + 0.0016 * self.x**2 + 3.75, 7.5) - 3.75
+        return self.fold(weight * ramp((self.y - 59) / 5) * ramp((91 - self.y) / 8), distance, 1.3, depth)
+
+    def beside_the_mouth(self, sign: int, depth: float) -> Real:
+        """The fold from the nose's wing to the mouth's corner."""
+        distance = self.ax - 19.5 - 0.42 * (-self.y - 6)
+        weight = gauss(self.y, -20, 15) * ramp((self.y + 44) / 12) * self.half(sign)
+        return self.fold(weight, distance, 3.0, depth)
+
     def brow_down(self, sign: int) -> Real:
-        """Inner and middle brow sink and draw together."""
-        weight = self.spot(21, 51, 17, 9) * self.half(sign, 9)
-        return self.vector(weight, -2.6 * sign, -6.2, 1.2)
+        """Inner and middle brow sink and draw together, with furrows between them and over the nose's root."""
+        side = self.half(sign, 9)
+        weight = self.spot(19, 51, 19, 10) * side
+        upright = self.fold(gauss(self.y, 53, 8) * self.half(sign, 1.5), self.ax - 4.6 - 0.06 * (self.y - 53), 1.6, 1.8)
+        across = self.fold(gauss(self.x, 0, 9) * side * 0.5, self.y - 42, 1.7, 1.6)
+        return self.vector(weight, -3.4 * sign, -8.6 + 0.05 * (self.ax - 12), 1.8) + upright + across
 
     def brow_inner_up(self) -> Real:
-        """Inner ends of both brows rise."""
-        return self.vector(self.spot(9, 55, 16, 14), 0, 8.0, 0.4)
+        """Inner ends of both brows rise and draw together a little; the forehead wrinkles above them."""
+        moved = self.vector(self.spot(8, 55, 17, 15), -1.2 * np.tanh(self.x / 6), 11.0, 0.4)
+        return moved + self.forehead_lines(gauss(self.x, 0, 24), 1.1)
 
     def brow_outer_up(self, sign: int) -> Real:
-        """The outer part of a brow rises."""
-        return self.vector(self.spot(41, 57, 18, 13) * self.half(sign), 0, 8.2, -0.6)
+        """The outer part of a brow rises; the forehead wrinkles above it."""
+        moved = self.vector(self.spot(40, 57, 19, 14) * self.half(sign), 0, 10.0, -0.6)
+        return moved + self.forehead_lines(gauss(self.ax, 34, 18) * self.half(sign), 0.9)
 
     def sneer(self, sign: int) -> Real:
         """The nose's wing and the lip beneath rise, the nose's side wrinkles."""
         side = self.half(sign)
-        wing = self.vector(self.spot(14, -1, 8, 9) * side, 0.8 * sign, 4.6, 0.6)
+        wing = self.vector(self.spot(14, -1, 8, 9) * side, 0.8 * sign, 5.0, 0.6)
         lip = self.vector(self.upper_fade * self.opening * gauss(self.ax, 15, 13) * side, 0, 2.4, 0.4)
-        root = self.vector(self.spot(10, 40, 9, 9) * side, 0, -2.0, 1.2)
-        cheek = self.vector(self.spot(24, 4, 11, 12) * side, 0, 3.2, 1.8)
-        return wing + lip + root + cheek
+        root = self.vector(self.spot(10, 42, 10, 9) * side, 0, -2.6, 1.2)
+        cheek = self.vector(self.spot(24, 4, 11, 12) * side, 0, 3.8, 2.2)
+        slanted = np.mod(self.y + 0.3 * self.ax - 31 + 3.0, 6.0) - 3.0
+        bridge = self.fold(gauss(self.ax, 8, 6) * gauss(self.y, 28, 9) * side, slanted, 1.5, 1.5)
+        return wing + lip + root + cheek + bridge + self.beside_the_mouth(sign, 1.8)
 
     def cheek_puff(self) -> Real:
         """Both cheeks blow out; lips stay shut and push forwards a little."""
@@ -198,7 +224,13 @@ class Shapes:
     def cheek_squint(self, sign: int) -> Real:
         """The cheek rises under the eye and lifts the lower lid."""
         cheek = self.vector(self.spot(37, 8, 16, 11) * self.half(sign), 0, 5.2, 2.8)
-        return cheek + self.lids(sign, lambda a, b: a, lambda a, b: b - 1.4 * b / 4.3)
+        bag = self.fold(gauss(self.ax, 31, 13) * self.half(sign), self.y - 24.5 - 0.01 * (self.ax - 31) ** 2, 1.6, 1.0)
+        # Crow's feet: three lines that run out from the eye's corner.
+        angle = np.arctan2(self.y - 33, self.ax - 44) / 0.42
+        outside = gauss(self.ax, 55, 6) * gauss(self.y, 33, 9) * self.half(sign)
+        lines = self.fold(outside, 5 * (angle - angle.round()), 1.3, 0.8)
+        lids = self.lids(sign, lambda a, b: a, lambda a, b: b - 1.6 * b / LOWER_LID)
+        return cheek + lids + bag + lines
 
     # -- mouth ----------------------------------------------------------------------------------------------
 
@@ -214,7 +246,12 @@ class Shapes:
         """Corner up, out and back; the cheek bulges and rises, the lips thin."""
         cheek = self.vector(self.spot(42, -4, 15, 14) * self.half(sign), 1.5 * sign, 5.0, 4.4)
         thin = self.vector((self.upper_lip + self.lower_lip) * self.half(sign), 0, 0.6, -0.8)
-        return self.corner(sign, 8.2, 9.2, -5.5) + cheek + thin
+        return self.corner(sign, 8.2, 9.2, -5.5) + cheek + thin + self.beside_the_mouth(sign, 2.2)
+
+    def frown(self, sign: int) -> Real:
+        """Corner down, with a furrow below it."""
+        below = gauss(self.y, -48, 8) * self.half(sign)
+        return self.corner(sign, 0.6, -9.4, -1.6) + self.fold(below, self.ax - 28.5 - 0.25 * (-self.y - 42), 1.9, 1.6)
 
     def stretch(self, sign: int) -> Real:
         """Corner out and a little down, the neck's muscle draws the lower lip."""
@@ -244,7 +281,7 @@ class Shapes:
     def shrug_lower(self) -> Real:
         """The chin pushes the lower lip up and out, which lifts the upper."""
         chin = self.vector(gauss(self.x, 0, 20) * gauss(self.y, -62, 14) * self.soft, 0, 4.6, 1.8)
-        chin = chin * (self.side < 0)[:, None]
+        chin = chin * (self.side < 0)[:, None] + self.fold(gauss(self.x, 0, 15), self.y + 54, 2.2, 1.2)
         return chin + self.vector(self.lower_lip, 0, 5.6, 3.6) + self.vector(self.upper_lip, 0, 3.4, 0.4)
 
     def shrug_upper(self) -> Real:
@@ -268,7 +305,7 @@ class Shapes:
         """The upper lip is drawn up on one side, and the fold beside the nose with it."""
         weight = self.upper_lip * gauss(self.ax, 9, 15) * self.half(sign, 10)
         fold = self.vector(self.spot(22, -10, 9, 12) * self.half(sign), 0, 3.2, 1.4)
-        return self.vector(weight, 0.6 * sign, 6.0, 0.4) + fold
+        return self.vector(weight, 0.6 * sign, 6.0, 0.4) + fold + self.beside_the_mouth(sign, 1.4)
 
     def tongue_out(self) -> Real:
         """The jaw opens a third, the tongue comes out over the lower lip and bends down."""
@@ -309,7 +346,7 @@ class Shapes:
         }
 
     def _sided(self, end: str, sign: int) -> dict[str, Callable[[], Real]]:
-        wide = (lambda a, b: a + 2.8 * a / 6.6), (lambda a, b: b + 0.8 * b / 4.3)
+        wide = (lambda a, b: a + 4.0 * a / UPPER_LID), (lambda a, b: b + 1.3 * b / LOWER_LID)
         table: dict[str, Callable[[], Real]] = {
             "browDown": lambda: self.brow_down(sign),
             "browOuterUp": lambda: self.brow_outer_up(sign),
@@ -322,7 +359,7 @@ class Shapes:
             "eyeSquint": lambda: self.squint(sign),
             "eyeWide": lambda: self.lids(sign, *wide),
             "mouthDimple": lambda: self.corner(sign, 5.6, 1.2, -7.0, 11.0),
-            "mouthFrown": lambda: self.corner(sign, 0.6, -7.6, -1.6),
+            "mouthFrown": lambda: self.frown(sign),
             "mouthLowerDown": lambda: self.lower_down(sign),
             "mouthPress": lambda: self.press(sign),
             "mouthSmile": lambda: self.smile(sign),

@@ -36,6 +36,7 @@ ACTION_UNITS: dict[str, dict[str, float]] = {
     "26": {"jawOpen": 1.0},
     "28": {"mouthRollLower": 1.0, "mouthRollUpper": 1.0},
     "43": {"eyeBlinkLeft": 1.0},
+    "64": {"eyeLookDownLeft": 1.0},
 }
 """Coefficients of each action unit at full strength: FACS' descriptions of the units matched with Apple's of the 52.
 
@@ -44,14 +45,14 @@ Only left names are written; every unit here is symmetric and `action_units` add
 
 EMOTION_UNITS: dict[str, dict[str, float]] = {
     "neutral": {},
-    # Calm has no EMFACS prototype: relaxed brows, lids a little low, the trace of a closed smile.
-    "calm": {"12": 0.08, "7": 0.05, "43": 0.06},
-    "happy": {"6": 0.50, "12": 0.46, "7": 0.14, "14": 0.08, "1": 0.06, "2": 0.05},
-    "sad": {"1": 0.52, "4": 0.22, "15": 0.34, "17": 0.12, "43": 0.12, "7": 0.06},
-    "angry": {"4": 0.62, "5": 0.22, "7": 0.38, "23": 0.14, "10": 0.10, "9": 0.14, "16": 0.08},
-    "fearful": {"1": 0.58, "2": 0.26, "4": 0.26, "5": 0.50, "7": 0.10, "20": 0.20, "26": 0.05},
-    "disgust": {"9": 0.55, "15": 0.22, "16": 0.14, "10": 0.24, "4": 0.26, "7": 0.26, "6": 0.14},
-    "surprised": {"1": 0.58, "2": 0.55, "5": 0.50, "26": 0.08},
+    # Calm has no EMFACS prototype: relaxed brows, lids a little low, a slight closed smile.
+    "calm": {"12": 0.30, "6": 0.12, "43": 0.26},
+    "happy": {"6": 0.57, "12": 0.57, "7": 0.16, "14": 0.10, "10": 0.24, "16": 0.12, "26": 0.05, "2": 0.08},
+    "sad": {"1": 0.57, "4": 0.16, "15": 0.56, "17": 0.26, "43": 0.18, "7": 0.06, "64": 0.16},
+    "angry": {"4": 0.57, "5": 0.30, "7": 0.46, "23": 0.50, "9": 0.24, "15": 0.16, "17": 0.10, "10": 0.06},
+    "fearful": {"1": 0.57, "2": 0.32, "4": 0.30, "5": 0.57, "20": 0.52, "7": 0.06, "26": 0.10, "16": 0.16, "15": 0.12},
+    "disgust": {"9": 0.57, "10": 0.42, "15": 0.30, "16": 0.12, "17": 0.20, "4": 0.34, "7": 0.40, "6": 0.30},
+    "surprised": {"1": 0.57, "2": 0.57, "5": 0.57, "26": 0.30, "22": 0.10},
 }
 """Action units of each emotion and their size at intensity 1, a strong portrayal in speech.
 

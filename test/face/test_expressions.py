@@ -41,17 +41,33 @@ def test_emotions_are_told_apart():
     assert distance.min() > 0.3
 
 
-def test_a_mouth_can_still_speak_in_every_emotion():
+def test_rounding_and_closing_the_lips_are_left_to_speech():
     for label in EMOTIONS:
-        face = expression(label)
-        assert face[INDEX["jawOpen"]] <= 0.1
-        assert face[INDEX["mouthPucker"]] == face[INDEX["mouthClose"]] == 0.0
+        assert expression(label)[INDEX["mouthPucker"]] == expression(label)[INDEX["mouthClose"]] == 0.0
 
 
-def test_happiness_raises_the_corners_and_anger_lowers_the_brows():
-    happy, angry = expression("happiness"), expression("ANGRY")
-    assert happy[INDEX["mouthSmileLeft"]] > 0.3 and happy[INDEX["cheekSquintRight"]] > 0.3
-    assert angry[INDEX["browDownLeft"]] > 0.5 and angry[INDEX["browInnerUp"]] == 0.0
+STRONG = {
+    "happy": {"mouthSmileLeft": 0.5, "cheekSquintRight": 0.5},
+    "sad": {"browInnerUp": 0.5, "mouthFrownLeft": 0.5},
+    "angry": {"browDownLeft": 0.5, "eyeSquintRight": 0.4, "mouthPressLeft": 0.4},
+    "fearful": {"browInnerUp": 0.5, "eyeWideLeft": 0.5, "mouthStretchRight": 0.4},
+    "disgust": {"noseSneerLeft": 0.5, "mouthUpperUpRight": 0.4},
+    "surprised": {"browInnerUp": 0.5, "browOuterUpLeft": 0.5, "eyeWideRight": 0.5, "jawOpen": 0.25},
+}
+
+
+@pytest.mark.parametrize("label", STRONG)
+def test_intensity_1_is_a_strong_portrayal_and_2_is_1_7_times_as_wide(label):
+    face = expression(label)
+    for name, least in STRONG[label].items():
+        assert least <= face[INDEX[name]] <= 0.6, name
+    assert (expression(label, 2.0) >= 1.7 * face).all()
+
+
+def test_calm_is_a_slight_smile_under_soft_lids():
+    calm, happy = expression("calm"), expression("happy")
+    assert 0.2 < calm[INDEX["mouthSmileLeft"]] < 0.6 * happy[INDEX["mouthSmileLeft"]]
+    assert 0.2 < calm[INDEX["eyeBlinkLeft"]] < 0.4 and happy[INDEX["eyeBlinkLeft"]] == 0.0
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 2.1, float("nan")])
