@@ -251,7 +251,7 @@ class Shapes:
     def frown(self, sign: int) -> Real:
         """Corner down, with a furrow below it."""
         below = gauss(self.y, -48, 8) * self.half(sign)
-        return self.corner(sign, 0.6, -9.4, -1.6) + self.fold(below, self.ax - 28.5 - 0.25 * (-self.y - 42), 1.9, 1.6)
+        return self.corner(sign, 0.6, -9.4, -1.6) + self.fold(below, self.ax - 29.5 - 0.25 * (-self.y - 42), 2.2, 1.0)
 
     def stretch(self, sign: int) -> Real:
         """Corner out and a little down, the neck's muscle draws the lower lip."""
