@@ -6,6 +6,7 @@ away; only what ends a process without notice (SIGKILL, a power cut) leaves one,
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -116,3 +117,21 @@ def _discard(folder: Path) -> None:
         folder.unlink()
     else:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def file_digest(*paths: Path) -> str:
+    """SHA-256 (first 16 hex digits) over the contents of `paths` in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def model_digest(path: Path) -> str:
+    """Digest of a checkpoint: its configuration and weights (a folder), or the file itself."""
+    if path.is_file():
+        return file_digest(path)
+    names = [p for p in sorted(path.iterdir()) if p.suffix in (".safetensors", ".json") and p.is_file()]
+    return file_digest(*names)

@@ -15,8 +15,8 @@ import soxr
 import torch
 
 from emotalk_ros.audio import AudioIntake, PcmChunk, SpeechActivity, encode_pcm
-from emotalk_ros.face.finish import Finisher
 from emotalk_ros.model import EmoTalk, EmoTalkConfig, load_model
+from emotalk_ros.motion.finish import Finisher
 from emotalk_ros.streaming import Engine, StreamSettings
 
 GEOMETRIES = [(1 / 30, 2.0, 30), (0.1, 1.0, 30), (0.1, 2.0, 30), (0.1, 2.0, 60), (0.1, 4.0, 30), (0.2, 2.0, 30)]

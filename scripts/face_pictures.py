@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from emotalk_ros.evaluation.render import contact_sheet, render_frames
 from emotalk_ros.face import ARKIT_NAMES, COUNT, INDEX, default_face
+from emotalk_ros.reports.render import contact_sheet, render_frames
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from emotalk_ros import share
+from emotalk_ros.bags.messages import message_folder
 from emotalk_ros.commands.demo import default_speech
-from emotalk_ros.evaluation.bag_messages import message_folder
 from emotalk_ros.training.recipe import RecipeError, find_recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]

@@ -13,9 +13,10 @@ from emotalk_ros.audio.pcm import (
     encode_pcm,
     frame_bytes,
 )
-from emotalk_ros.audio.resample import MAX_RATE, MIN_RATE, SAMPLE_RATE, StreamResampler, resample
+from emotalk_ros.audio.resample import MAX_RATE, MIN_RATE, StreamResampler, resample
 from emotalk_ros.audio.ring import RingBuffer
 from emotalk_ros.audio.timeline import TimelineSettings
+from emotalk_ros.units import SAMPLE_RATE
 
 __all__ = [
     "ENCODINGS",

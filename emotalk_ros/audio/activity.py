@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.audio.pcm import Samples
-from emotalk_ros.audio.resample import SAMPLE_RATE
+from emotalk_ros.units import SAMPLE_RATE
 
 BLOCK = 160
 """Samples per block: 10 ms."""

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from emotalk_ros.audio.pcm import AudioFormatError, Samples, canonical_encoding, check_channels, decode_pcm, frame_bytes
-from emotalk_ros.audio.resample import SAMPLE_RATE, StreamResampler, check_rate
+from emotalk_ros.audio.resample import StreamResampler, check_rate
 from emotalk_ros.audio.ring import RingBuffer
-from emotalk_ros.audio.timeline import NS, Placement, StampTracker, TimelineSettings, Verdict
+from emotalk_ros.audio.timeline import Placement, StampTracker, TimelineSettings, Verdict
+from emotalk_ros.units import NS, SAMPLE_RATE
 
 _PIECE_SECONDS = 1.0  # a ten-minute chunk is decoded in pieces of this length
 _FULL_SCALE_ALARM = 4.0  # float samples beyond this are not a loud recording but another scale

@@ -21,9 +21,7 @@ import numpy as np
 import soxr
 
 from emotalk_ros.audio.pcm import AudioFormatError, Samples
-
-SAMPLE_RATE = 16000
-"""The rate between rooms, in Hz."""
+from emotalk_ros.units import SAMPLE_RATE
 
 MIN_RATE = 1000
 MAX_RATE = 384_000

@@ -32,7 +32,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-NS = 1_000_000_000
+from emotalk_ros.units import NS
 
 
 @dataclass(frozen=True)

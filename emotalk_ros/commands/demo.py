@@ -39,10 +39,10 @@ def demo(
     try:
         check_ros()
         from emotalk_ros.audio import AudioFormatError
-        from emotalk_ros.evaluation.bags import BagError
+        from emotalk_ros.bags.bag import BagError
         from emotalk_ros.evaluation.recording import read_recording
-        from emotalk_ros.evaluation.recording_picture import draw
         from emotalk_ros.nodes.demo import DemoError, DemoFiles
+        from emotalk_ros.reports.recording_picture import draw
 
         interrupt_on_signals()
         files = DemoFiles(speech or default_speech(), output)

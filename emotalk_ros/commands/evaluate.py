@@ -80,7 +80,7 @@ def evaluate(
     errors = Console(stderr=True)
     try:
         from emotalk_ros.evaluation.subject import Subject
-        from emotalk_ros.face.finish import FinishSettings
+        from emotalk_ros.motion.finish import FinishSettings
         from emotalk_ros.streaming import StreamSettings
 
         def subject(path: Path) -> Subject:
@@ -129,7 +129,7 @@ def run(
     from rich.console import Console
 
     from emotalk_ros.evaluation.evaluate import evaluate as measure_all
-    from emotalk_ros.evaluation.report import to_json
+    from emotalk_ros.evaluation.plain_json import to_json
     from emotalk_ros.files import write_text
 
     basis = chosen_face(face)
@@ -141,8 +141,8 @@ def run(
     console.print(f"wrote {output / 'report.json'}", highlight=False, soft_wrap=True)
     if html:
         from emotalk_ros.evaluation.datasets import open_dataset
-        from emotalk_ros.evaluation.evaluate_example import example_section
-        from emotalk_ros.evaluation.evaluate_report import evaluation_page
+        from emotalk_ros.reports.evaluation import evaluation_page
+        from emotalk_ros.reports.example import example_section
 
         with errors.status("drawing the report"):
             data = open_dataset(dataset, settings.kind, settings.limit)
@@ -192,7 +192,7 @@ def screen_table(title: str, names: int, figures: list[str]) -> Any:
 
 def show(result: Evaluation, console: Any) -> None:
     """The results on one screen."""
-    from emotalk_ros.evaluation.evaluate_report import FIGURES
+    from emotalk_ros.reports.evaluation import FIGURES
 
     left_out = {"mve_mm", "fdd_mm", "closure_rate_in_speech", "best_lag_s"}
     rows = [row for row in result.findings["rows"] if row["group"] == "all"]
@@ -235,7 +235,7 @@ def _table(
     from rich.console import Console
 
     from emotalk_ros.evaluation import compare
-    from emotalk_ros.evaluation.report import to_json
+    from emotalk_ros.evaluation.plain_json import to_json
     from emotalk_ros.files import write_text
 
     if len(paths) != 1:
@@ -282,7 +282,7 @@ def _cross_drive(
 
     from emotalk_ros.corpus.store import Corpus
     from emotalk_ros.evaluation import disentangling
-    from emotalk_ros.evaluation.report import to_json
+    from emotalk_ros.evaluation.plain_json import to_json
     from emotalk_ros.evaluation.subject import Subject
     from emotalk_ros.files import write_text
     from emotalk_ros.model import default_model_path

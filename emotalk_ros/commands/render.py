@@ -56,8 +56,8 @@ def render(
             basis, clips, rate = _read(motions, face, fps, start, seconds)
         begin = time.perf_counter()
         with _bar(errors) as progress:
-            from emotalk_ros.evaluation.render import View
-            from emotalk_ros.evaluation.video import write_video
+            from emotalk_ros.reports.render import View
+            from emotalk_ros.reports.video import write_video
 
             view = View(size=size, yaw=yaw, pitch=pitch, samples=1 if draft else 2)
             pictures = _pictures(basis, clips, view, progress)
@@ -83,8 +83,8 @@ def _read(
     motions: list[Path], face: str, fps: float | None, start: float, seconds: float | None
 ) -> tuple[Any, list[Any], float]:
     """The face, the motions cut to what is wanted, and their rate: all at that of the first."""
-    from emotalk_ros.evaluation.motion_files import read_motion
     from emotalk_ros.face import read_basis
+    from emotalk_ros.motion.reading import read_motion
 
     basis = read_basis(face)
     first, rate = read_motion(motions[0], fps)
@@ -122,7 +122,7 @@ def _cut(audio: Path | None, start: float) -> Any:
 
 
 def _pictures(basis: Any, clips: list[Any], view: Any, progress: Progress) -> Iterator[Any]:
-    from emotalk_ros.evaluation.render import iterate_frames, side_by_side
+    from emotalk_ros.reports.render import iterate_frames, side_by_side
 
     count = min(len(clip) for clip in clips)
     streams = [iterate_frames(basis, clip[:count], view) for clip in clips]

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from emotalk_ros.evaluation.bag_tracks import AudioFormat
-    from emotalk_ros.evaluation.replay_run import Live, Outcome
+    from emotalk_ros.bags.tracks import AudioFormat
     from emotalk_ros.face import FaceBasis
+    from emotalk_ros.reports.replay_run import Live, Outcome
 
 
 def register(app: typer.Typer) -> None:
@@ -73,14 +73,14 @@ def replay(
     errors = Console(stderr=True)
     if storage not in ("mcap", "sqlite3"):
         raise typer.BadParameter(f"{storage!r} is not mcap or sqlite3", param_hint="--storage")
-    from emotalk_ros.evaluation.bags import BagError
+    from emotalk_ros.bags.bag import BagError
 
     try:
         from emotalk_ros.evaluation.replay import Topics
-        from emotalk_ros.evaluation.replay_run import Outputs, replay_bag
         from emotalk_ros.evaluation.subject import Subject
-        from emotalk_ros.face.finish import FinishSettings
         from emotalk_ros.model import default_model_path
+        from emotalk_ros.motion.finish import FinishSettings
+        from emotalk_ros.reports.replay_run import Outputs, replay_bag
         from emotalk_ros.streaming import StreamSettings
 
         subject = Subject(
@@ -154,7 +154,7 @@ def parse_format(text: str | None) -> AudioFormat | None:
     if text is None:
         return None
     from emotalk_ros.audio import canonical_encoding
-    from emotalk_ros.evaluation.bag_tracks import AudioFormat
+    from emotalk_ros.bags.tracks import AudioFormat
 
     parts = text.split(":")
     if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):

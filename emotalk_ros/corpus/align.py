@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotalk_ros.corpus.store import SAMPLE_RATE, CorpusError, Phone
+from emotalk_ros.corpus.store import CorpusError, Phone
+from emotalk_ros.units import SAMPLE_RATE
 
 _FRAME_SECONDS = 0.01
 _PADDINGS = ((0.0, 0.0), (0.305, 1e-5), (0.3, 1e-3), (0.1025, 1e-4))

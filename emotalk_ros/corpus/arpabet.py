@@ -171,7 +171,7 @@ def _dropped(sign: str) -> bool:
 
 _FESTIVAL = {"ax": "AH", "axr": "ER", "ix": "IH", "el": "L", "em": "M", "en": "N", "dx": "D", "hv": "HH", "nx": "N"}
 # The British set of festival's rab and kal_diphone voices spells some vowels otherwise.
-_BRITISH = {"a": "AE", "e": "EH", "i": "IH", "o": "AA", "u": "UH", "@": "AH", "@@": "ER", "uh": "AH", "oo": "AO"}
+_BRITISH = {"a": "AE", "e": "EH", "i": "IH", "o": "AA", "u": "UH", "@": "AH", "": "ER", "uh": "AH", "oo": "AO"}
 
 
 def arpabet_from_cmu(name: str) -> str | None:

@@ -14,9 +14,10 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
+from emotalk_ros.units import SAMPLE_RATE
+
 Floats = NDArray[np.floating]
 
-SAMPLE_RATE = 16000
 
 NOISES: tuple[str, ...] = ("white", "pink", "brown", "hum", "fan", "babble", "clatter")
 """Kinds of background noise that `make_noise` knows."""

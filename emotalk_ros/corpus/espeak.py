@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 
 from emotalk_ros.corpus.arpabet import arpabet_from_ipa
 from emotalk_ros.corpus.sentences import ENGLISH, other_languages
-from emotalk_ros.corpus.voices import SAMPLE_RATE, Recording
+from emotalk_ros.corpus.voices import Recording
 from emotalk_ros.corpus.world import Phone
+from emotalk_ros.units import SAMPLE_RATE
 
 _EVENT_END, _EVENT_PHONEME = 0, 7
 _SYNCHRONOUS, _UTF8 = 2, 1

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from emotalk_ros.corpus.arpabet import arpabet_from_cmu
 from emotalk_ros.corpus.espeak import SynthesizerUnavailableError
-from emotalk_ros.corpus.voices import SAMPLE_RATE, Recording
+from emotalk_ros.corpus.voices import Recording
 from emotalk_ros.corpus.world import Phone
+from emotalk_ros.units import SAMPLE_RATE
 
 FLITE_VOICES: tuple[str, ...] = ("slt", "rms", "awb", "kal16")
 """Voices of flite that report phone times: a woman, three men."""

@@ -33,9 +33,7 @@ from numpy.typing import NDArray
 from emotalk_ros.emotions import canonical
 from emotalk_ros.face.names import COUNT, INDEX
 from emotalk_ros.files import replacing, write_text
-
-SAMPLE_RATE = 16_000
-"""Samples per second of every audio file of a corpus."""
+from emotalk_ros.units import SAMPLE_RATE
 
 MANIFEST = "manifest.jsonl"
 PARTIAL = "manifest.jsonl.partial"

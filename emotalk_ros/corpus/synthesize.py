@@ -22,16 +22,9 @@ from emotalk_ros.corpus.augment import augment, draw_augmentation
 from emotalk_ros.corpus.real_speech import SpeechFile, load_speech, read_speech_folder, speech_source
 from emotalk_ros.corpus.sentences import ENGLISH, default_sentences, known_languages, other_languages
 from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter, Record, Source, write_clip
-from emotalk_ros.corpus.voices import (
-    PORTRAYALS,
-    SAMPLE_RATE,
-    Recording,
-    emotional_variants,
-    made_up_speaker,
-    phrase_spans,
-    phrases,
-)
+from emotalk_ros.corpus.voices import PORTRAYALS, Recording, emotional_variants, made_up_speaker, phrase_spans, phrases
 from emotalk_ros.files import LEFTOVERS, write_text
+from emotalk_ros.units import SAMPLE_RATE
 
 SETTINGS_FILE = "synthesis.json"
 

@@ -20,8 +20,7 @@ from emotalk_ros.corpus.store import Clip
 from emotalk_ros.corpus.visemes import MouthStyle, loudness_curve
 from emotalk_ros.corpus.world import Phone, VoiceFrames, analyse, shift_f0, stretch, synthesise, warp_formants
 from emotalk_ros.emotions import EMOTIONS
-
-SAMPLE_RATE = 16000
+from emotalk_ros.units import SAMPLE_RATE
 
 PORTRAYALS: tuple[tuple[str, float], ...] = (
     ("neutral", 0.0),

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from emotalk_ros.evaluation import report_html as html
 from emotalk_ros.evaluation.evaluate import Evaluation, Progress, Settings, evaluate, find
 from emotalk_ros.evaluation.measure import ENERGY, MEASURED, STILL
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import FaceBasis
-from emotalk_ros.face.finish import FinishSettings
 from emotalk_ros.files import write_text
+from emotalk_ros.motion.finish import FinishSettings
+from emotalk_ros.reports import html
 
 FORMAT = "emotalk table 1"
 SHOWN = (

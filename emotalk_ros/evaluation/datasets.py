@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.audio import load_audio
-from emotalk_ros.evaluation.metrics_lips import Phone
-from emotalk_ros.evaluation.report import file_digest
+from emotalk_ros.evaluation.metrics.lips import Phone
 from emotalk_ros.face import ARKIT_NAMES, COUNT
+from emotalk_ros.files import file_digest
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff")
 KINDS = ("corpus", "pairs", "lips", "ravdess", "emodb")

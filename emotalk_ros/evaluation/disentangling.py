@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.corpus.store import Corpus, Record
-from emotalk_ros.evaluation.metrics import max_vertex_error
-from emotalk_ros.evaluation.metrics_statistics import bootstrap_mean
+from emotalk_ros.evaluation.metrics.faces import max_vertex_error
+from emotalk_ros.evaluation.metrics.statistics import bootstrap_mean
 from emotalk_ros.face import FaceBasis
 from emotalk_ros.face.names import EXPRESSION
 

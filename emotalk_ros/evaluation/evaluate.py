@@ -22,9 +22,9 @@ import emotalk_ros
 from emotalk_ros.emotions import EMOTIONS, HIGH_AROUSAL, canonical
 from emotalk_ros.evaluation.datasets import Dataset, open_dataset
 from emotalk_ros.evaluation.measure import ENERGY, MEASURED, MODES, STILL, measure, reference_rows
-from emotalk_ros.evaluation.metrics_emotion import accuracy, confusion_matrix, unweighted_average_recall
-from emotalk_ros.evaluation.metrics_statistics import Interval, bootstrap_mean, bootstrap_ratio
-from emotalk_ros.evaluation.report import plain
+from emotalk_ros.evaluation.metrics.emotion import accuracy, confusion_matrix, unweighted_average_recall
+from emotalk_ros.evaluation.metrics.statistics import Interval, bootstrap_mean, bootstrap_ratio
+from emotalk_ros.evaluation.plain_json import plain
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import COUNT, FaceBasis
 from emotalk_ros.files import write_text

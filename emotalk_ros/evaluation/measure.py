@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.evaluation.datasets import Sample
-from emotalk_ros.evaluation.metrics import jitter, score_clip
-from emotalk_ros.evaluation.metrics_lips import CLOSED_PERCENTILE, MOVES_MM, best_lag, bilabial_closure, correlation
+from emotalk_ros.evaluation.metrics.faces import jitter, score_clip
+from emotalk_ros.evaluation.metrics.lips import CLOSED_PERCENTILE, MOVES_MM, best_lag, bilabial_closure, correlation
 from emotalk_ros.evaluation.references import energy_jaw, motionless
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import FaceBasis

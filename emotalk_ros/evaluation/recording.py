@@ -8,17 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emotalk_ros.audio import SAMPLE_RATE, AudioIntake
-from emotalk_ros.evaluation.bag_tracks import (
+from emotalk_ros.audio import AudioIntake
+from emotalk_ros.bags.bag import BagError, open_bag
+from emotalk_ros.bags.tracks import (
     CoefficientTrack,
     EmotionTrack,
     read_audio,
     read_coefficients,
     read_emotions,
 )
-from emotalk_ros.evaluation.bags import BagError, open_bag
-
-NS = 1_000_000_000
+from emotalk_ros.units import NS, SAMPLE_RATE
 
 
 @dataclass

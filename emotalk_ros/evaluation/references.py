@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emotalk_ros.face import COUNT, INDEX
-
-SAMPLE_RATE = 16_000
+from emotalk_ros.units import SAMPLE_RATE
 
 
 def mean_coefficients(motions: Iterable[ArrayLike]) -> NDArray[np.float32]:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.audio import AudioFormatError, AudioIntake, Segment
-from emotalk_ros.evaluation import bag_messages as types
-from emotalk_ros.evaluation.bag_tracks import (
+from emotalk_ros.bags import messages as types
+from emotalk_ros.bags.bag import Bag, Result
+from emotalk_ros.bags.tracks import (
     AudioFormat,
     AudioTrack,
     CoefficientTrack,
@@ -27,10 +28,7 @@ from emotalk_ros.evaluation.bag_tracks import (
     read_coefficients,
     read_emotions,
 )
-from emotalk_ros.evaluation.bags import Bag, Result
-
-SAMPLE_RATE = 16_000
-SECOND = 1_000_000_000
+from emotalk_ros.units import SAMPLE_RATE
 
 
 class EngineLike(Protocol):

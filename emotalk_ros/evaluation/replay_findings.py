@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotalk_ros.evaluation.bag_tracks import CoefficientTrack, EmotionTrack, sorted_unique
-from emotalk_ros.evaluation.bags import Bag
-from emotalk_ros.evaluation.metrics import jitter, score_clip
-from emotalk_ros.evaluation.metrics_lips import best_lag
+from emotalk_ros.bags.bag import Bag
+from emotalk_ros.bags.tracks import CoefficientTrack, EmotionTrack, sorted_unique
+from emotalk_ros.evaluation.metrics.faces import jitter, score_clip
+from emotalk_ros.evaluation.metrics.lips import best_lag
 from emotalk_ros.evaluation.references import energy_jaw, loudness, mean_coefficients, motionless
 from emotalk_ros.evaluation.replay import Frames, Heard, Replay, bag_digest
 from emotalk_ros.evaluation.replay_timing import frame_timing, interpolate_at, nearest_frames, streams

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-SECOND = 1_000_000_000
+from emotalk_ros.units import NS
+
 GRID_TOLERANCE_S = 0.001
 """How far a stamp may lie off the grid n / fps before it is counted."""
 
@@ -69,7 +70,7 @@ def streams(stamp_ns: NDArray[np.int64], sequence: NDArray[np.int64]) -> list[sl
     """
     stamps, numbers = np.asarray(stamp_ns, np.int64), np.asarray(sequence, np.int64)
     step = np.diff(stamps)
-    far_back = step < -SECOND
+    far_back = step < -NS
     fell = (np.diff(numbers) < 0) & ((step > 0) | far_back)
     starts = np.flatnonzero(np.where(numbers[1:] < 0, far_back, fell)) + 1
     edges = [0, *starts.tolist(), len(stamps)]
@@ -99,18 +100,18 @@ def frame_timing(
     parts = streams(stamps, numbers)
     for part in parts:
         origin = int(stamps[part].min())
-        exact = (stamps[part] - origin) * fps / SECOND
+        exact = (stamps[part] - origin) * fps / NS
         slots = np.rint(exact).astype(np.int64)
         unique = np.unique(slots)
         steps = np.diff(unique)
-        offset_s = (origin - int(stamps[0])) / SECOND
+        offset_s = (origin - int(stamps[0])) / NS
         gaps += [Gap(round(offset_s + float(unique[k]) / fps, 6), int(steps[k]) - 1) for k in np.flatnonzero(steps > 1)]
         missing += int((steps - 1).sum())
         distinct += len(unique)
         doubled += len(slots) - len(unique)
         out_of_order += int((np.diff(slots) < 0).sum())
         off_grid += int((np.abs(exact - slots) / fps > GRID_TOLERANCE_S).sum())
-    latency = (logs - stamps) / SECOND
+    latency = (logs - stamps) / NS
     late = 0 if late_limit_s is None else int((latency > late_limit_s).sum())
     return Timing(
         frames=len(stamps),
@@ -144,7 +145,7 @@ def interpolate_at(
     """
     wanted = np.asarray(stamp_ns, np.int64)
     origin = int(track_ns[0])
-    x, grid = (wanted - origin) / SECOND, (track_ns - origin) / SECOND
+    x, grid = (wanted - origin) / NS, (track_ns - origin) / NS
     right = np.clip(np.searchsorted(track_ns, wanted), 1, max(len(track_ns) - 1, 1))
     left = right - 1
     right = np.minimum(right, len(track_ns) - 1)
@@ -164,7 +165,7 @@ def nearest_frames(
     right = np.clip(np.searchsorted(track_ns, wanted), 0, len(track_ns) - 1)
     left = np.maximum(right - 1, 0)
     closer = np.where(np.abs(track_ns[left] - wanted) <= np.abs(track_ns[right] - wanted), left, right)
-    near = np.abs(track_ns[closer] - wanted) <= tolerance_s * SECOND
+    near = np.abs(track_ns[closer] - wanted) <= tolerance_s * NS
     return np.flatnonzero(near), closer[near]
 
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emotalk_ros.evaluation.report import model_digest
-from emotalk_ros.face.finish import Finisher, FinishSettings
+from emotalk_ros.files import model_digest
+from emotalk_ros.motion.finish import Finisher, FinishSettings
 from emotalk_ros.streaming import Controls, Engine, StreamSettings
 
 GENERIC_NAMES = frozenset({"model", "best", "run"})

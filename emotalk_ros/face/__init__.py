@@ -1,7 +1,7 @@
 """The face: names and orders of the 52 coefficients, expressions, finishing of a motion, meshes in mm (numpy only)."""
 
 from .basis import BasisError, FaceBasis, LipGapWeights
-from .default_face import default_face
+from .default.face import default_face
 from .expressions import expression
 from .names import ARKIT_NAMES, COUNT, INDEX, LIVE_LINK_NAMES, reorder
 from .readers import read_basis

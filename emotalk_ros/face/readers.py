@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .assembly import assemble
 from .basis import BasisError, FaceBasis
-from .default_face import default_face
+from .default.face import default_face
 from .gltf import read_gltf
 from .landmarks import home_name
 from .names import ARKIT_NAMES

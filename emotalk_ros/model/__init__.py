@@ -7,7 +7,7 @@ from emotalk_ros.model.emotalk import EmoTalk
 from emotalk_ros.model.inference import Analysis
 from emotalk_ros.model.output import EmoTalkOutput
 from emotalk_ros.model.published import CheckpointError
-from emotalk_ros.model.timing import SAMPLE_RATE, frame_count
+from emotalk_ros.units import SAMPLE_RATE, frame_count
 
 __all__ = [
     "SAMPLE_RATE",

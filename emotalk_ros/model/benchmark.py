@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emotalk_ros.model.timing import SAMPLE_RATE
+from emotalk_ros.units import SAMPLE_RATE
 
 
 @dataclass(frozen=True)

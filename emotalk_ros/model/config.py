@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from transformers import PreTrainedConfig, Wav2Vec2Config
 
 from emotalk_ros.emotions import EMOTIONS, PUBLISHED_EMOTIONS
-from emotalk_ros.model.timing import FEATURE_RATE, PROSODY_WINDOW, SAMPLE_RATE, conv_extent, ratio_ceil
+from emotalk_ros.model.timing import FEATURE_RATE, PROSODY_WINDOW, conv_extent
+from emotalk_ros.units import SAMPLE_RATE, ratio_ceil
 
 FRONTENDS = ("wave", "mel")
 EMOTION_FRONTENDS = (*FRONTENDS, "prosody")

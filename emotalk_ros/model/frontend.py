@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Wav2Vec2Config
 
-from emotalk_ros.model.timing import SAMPLE_RATE, conv_extent
+from emotalk_ros.model.timing import conv_extent
+from emotalk_ros.units import SAMPLE_RATE
 
 
 class FrameAnalysis(nn.Module):

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emotalk_ros.model.timing import SAMPLE_RATE, frame_count, published_frame_count
+from emotalk_ros.model.timing import published_frame_count
+from emotalk_ros.units import SAMPLE_RATE, frame_count
 
 Array = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from emotalk_ros.model.frontend import FrameAnalysis
-from emotalk_ros.model.timing import SAMPLE_RATE
+from emotalk_ros.units import SAMPLE_RATE
 
 
 def mel_filters(bands: int, fft: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emotalk_ros.model.timing import SAMPLE_RATE
+from emotalk_ros.units import SAMPLE_RATE
 
 _BELOW_LOUD = 2.8
 """How far below the loudest so far speech reaches; levels here are in units of 10 dB."""

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from emotalk_ros.model.frontend import FrameAnalysis, WindowMemory
 from emotalk_ros.model.presence import speech_share
-from emotalk_ros.model.timing import PROSODY_WINDOW, SAMPLE_RATE
+from emotalk_ros.model.timing import PROSODY_WINDOW
+from emotalk_ros.units import SAMPLE_RATE
 
 _LOWEST, _OCTAVES, _PER_OCTAVE = 65.0, 3, 24
 """The pitches looked for: 65 to 520 Hz, two a semitone."""

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from emotalk_ros.face.names import INDEX, indices
 from emotalk_ros.model.frontend import FrameAnalysis, WindowMemory
-from emotalk_ros.model.timing import SAMPLE_RATE
+from emotalk_ros.units import SAMPLE_RATE
 
 _WINDOW, _FFT = 800, 1024
 _BAND_HZ = (500.0, 3000.0)

@@ -13,7 +13,8 @@ from emotalk_ros.model.frontend import FrameAnalysis, WindowMemory
 from emotalk_ros.model.inference import SpeechToFace
 from emotalk_ros.model.mel import LogMel
 from emotalk_ros.model.prosody import Prosody
-from emotalk_ros.model.timing import SAMPLE_RATE, frame_count, published_frame_count, stretch, valid_mask
+from emotalk_ros.model.timing import published_frame_count, stretch, valid_mask
+from emotalk_ros.units import SAMPLE_RATE, frame_count
 
 NORMALIZATION_EPS = 1e-7
 """Added to the variance, as Hugging Face's wav2vec2 feature extractor does."""

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-SAMPLE_RATE = 16_000
-"""Samples per second of everything the model hears."""
+from emotalk_ros.units import SAMPLE_RATE
 
 FEATURE_RATE = 50
 """wav2vec2's features per second, as the published code takes it (16000 / 320)."""
@@ -17,16 +16,6 @@ FEATURE_RATE = 50
 
 PROSODY_WINDOW = 800
 """Samples of a window of the prosody front end: 50 ms, three periods of the lowest voices."""
-
-
-def ratio_ceil(numerator: int, denominator: int) -> int:
-    """ceil(numerator / denominator) in integers."""
-    return -(-numerator // denominator)
-
-
-def frame_count(samples: int, fps: int = 30) -> int:
-    """Frames whose instant n / fps lies inside the clip: ceil(samples / 16000 * fps), exactly (in integers)."""
-    return ratio_ceil(samples * fps, SAMPLE_RATE)
 
 
 def published_frame_count(samples: int, fps: int = 30) -> int:

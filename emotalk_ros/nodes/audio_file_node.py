@@ -20,9 +20,10 @@ from emotalk_ros.audio import AudioFile, AudioFormatError, encode_pcm
 from emotalk_ros.audio.pcm import Samples
 from emotalk_ros.msg import AudioChunk
 from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
-from emotalk_ros.nodes.messages import SECOND, audio_chunk
+from emotalk_ros.nodes.messages import audio_chunk
 from emotalk_ros.nodes.parameters import Row, Table
 from emotalk_ros.nodes.runtime import NodeError, run_program
+from emotalk_ros.units import NS
 
 PARAMETERS = (
     Row("file", "", "audio file to play: wav, flac, ogg, opus, mp3, aiff", live=False),
@@ -127,7 +128,7 @@ class AudioFileNode(Node):
                 return
             message = audio_chunk(
                 encode_pcm(block, encoding),
-                stamp_ns=start_ns + self._sent * SECOND // rate,
+                stamp_ns=start_ns + self._sent * NS // rate,
                 sample_rate=rate,
                 channels=channels,
                 encoding=encoding,

@@ -21,11 +21,10 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from emotalk_ros.audio import AudioFormatError, PcmChunk, frame_bytes
+from emotalk_ros.audio.capture import CaptureClock
 from emotalk_ros.msg import AudioChunk
-from emotalk_ros.nodes.capture import CaptureClock
 from emotalk_ros.nodes.messages import from_time
-
-NS = 1_000_000_000
+from emotalk_ros.units import NS
 
 AUDIO_TYPES = (
     "emotalk_ros/AudioChunk",

@@ -20,7 +20,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from emotalk_ros.audio import AudioIntake, TimelineSettings
-from emotalk_ros.face.finish import Finisher
+from emotalk_ros.motion.finish import Finisher
 from emotalk_ros.msg import BlendshapeCoefficients, EmotionState
 from emotalk_ros.nodes import emotalk_parameters as table
 from emotalk_ros.nodes import emotions, network
@@ -30,8 +30,8 @@ from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
 from emotalk_ros.nodes.messages import blendshapes
 from emotalk_ros.nodes.parameters import Table, Values
 from emotalk_ros.nodes.runtime import Throttled, run_program
-from emotalk_ros.nodes.worker import Worker, WorkerSettings
 from emotalk_ros.streaming import Engine, FaceFrame
+from emotalk_ros.streaming.worker import Worker, WorkerSettings
 
 Transition = Callable[["EmotalkNode", LifecycleState], TransitionCallbackReturn]
 

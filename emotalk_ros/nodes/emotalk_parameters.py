@@ -7,7 +7,7 @@ from typing import Any
 
 from emotalk_ros.audio import ENCODINGS
 from emotalk_ros.emotions import EMOTIONS
-from emotalk_ros.face.finish import FinishSettings
+from emotalk_ros.motion.finish import FinishSettings
 from emotalk_ros.nodes.audio_inputs import AUDIO_TYPES, PcmFormat
 from emotalk_ros.nodes.parameters import Row, Values
 from emotalk_ros.streaming import Controls, StreamSettings, WindowSchedule

@@ -11,14 +11,12 @@ from std_msgs.msg import Header
 
 from emotalk_ros.face import COUNT
 from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionState
-
-SECOND = 1_000_000_000
-"""Nanoseconds."""
+from emotalk_ros.units import NS
 
 
 def to_time(nanoseconds: int) -> Time:
     """A stamp. Raises ValueError where `builtin_interfaces/Time` (signed 32-bit seconds) cannot hold it."""
-    seconds, rest = divmod(int(nanoseconds), SECOND)
+    seconds, rest = divmod(int(nanoseconds), NS)
     if not -(2**31) <= seconds < 2**31:
         raise ValueError(f"{nanoseconds} ns does not fit a ROS time stamp")
     return Time(sec=seconds, nanosec=rest)
@@ -26,7 +24,7 @@ def to_time(nanoseconds: int) -> Time:
 
 def from_time(stamp: Time) -> int:
     """Nanoseconds since the epoch of the stamp's clock."""
-    return int(stamp.sec) * SECOND + int(stamp.nanosec)
+    return int(stamp.sec) * NS + int(stamp.nanosec)
 
 
 def audio_chunk(

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from emotalk_ros.msg import AudioChunk
-from emotalk_ros.nodes.audio_file_node import AUDIO_QOS
-from emotalk_ros.nodes.capture import (
+from emotalk_ros.audio.capture import (
     CaptureSettings,
     Microphone,
     MicrophoneError,
@@ -21,6 +19,8 @@ from emotalk_ros.nodes.capture import (
     portaudio,
     rescan,
 )
+from emotalk_ros.msg import AudioChunk
+from emotalk_ros.nodes.audio_file_node import AUDIO_QOS
 from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
 from emotalk_ros.nodes.messages import audio_chunk
 from emotalk_ros.nodes.parameters import Row, Table

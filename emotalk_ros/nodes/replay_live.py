@@ -16,12 +16,13 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from emotalk_ros.audio import AudioIntake, PcmChunk
-from emotalk_ros.evaluation.bag_tracks import AudioTrack
-from emotalk_ros.evaluation.bags import Bag
+from emotalk_ros.bags.bag import Bag
+from emotalk_ros.bags.tracks import AudioTrack
 from emotalk_ros.evaluation.replay import Frames, Heard, Replay, Topics, read_tracks, segments
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionState
-from emotalk_ros.nodes.messages import SECOND, audio_chunk, from_time
+from emotalk_ros.nodes.messages import audio_chunk, from_time
+from emotalk_ros.units import NS
 
 DISCOVERY_S = 60.0
 """How long to wait for a node that listens to `audio` and publishes `blendshapes`."""
@@ -147,12 +148,12 @@ def _play(
     first = track.log_ns[0]
     for chunk, log_ns in zip(track.chunks, track.log_ns, strict=True):
         due = started + round((log_ns - first) / rate)
-        _wait(node, executor, lambda due=due: time.monotonic_ns() >= due, max((due - time.monotonic_ns()) / SECOND, 0))
+        _wait(node, executor, lambda due=due: time.monotonic_ns() >= due, max((due - time.monotonic_ns()) / NS, 0))
         node.send(chunk, chunk.stamp_ns)
     # A node cannot know that the stream is over: silence brings out the frames whose look-ahead was still missing.
     tail = settings["audio_wait_s"] + settings["hop_s"]
     start_ns, samples = heard.lines[-1]
-    end_ns = start_ns + len(samples) * SECOND // 16000
+    end_ns = start_ns + len(samples) * NS // 16000
     node.send(PcmChunk(bytes(2 * round(tail * 16000)), "s16le", 1, 16000), end_ns)
     count, quiet_since = len(node.frames), time.monotonic()
     while time.monotonic() - quiet_since < QUIET_S:
@@ -163,12 +164,12 @@ def _play(
 
 
 def _collect(node: ReplayNode, first_log_ns: int, started: int, rate: float, heard: Heard) -> Frames:
-    ends = [start + len(samples) * SECOND // 16000 for start, samples in heard.lines]
+    ends = [start + len(samples) * NS // 16000 for start, samples in heard.lines]
     starts = [start for start, _ in heard.lines]
 
     def real(stamp: int) -> bool:
         """Not of the silence put behind the end."""
-        return any(a - SECOND // 2 <= stamp < b for a, b in zip(starts, ends, strict=True))
+        return any(a - NS // 2 <= stamp < b for a, b in zip(starts, ends, strict=True))
 
     kept = [(arrival, m, from_time(m.header.stamp)) for arrival, m in node.frames if real(from_time(m.header.stamp))]
     labels, emotion = _emotions(node.emotions, [stamp for _, _, stamp in kept])

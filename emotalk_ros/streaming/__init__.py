@@ -1,8 +1,8 @@
 """Live audio in, stamped face frames out: window schedule and engine, without clock, thread or ROS."""
 
 from emotalk_ros.streaming.engine import Analysed, Controls, Engine, EngineStatistics, FaceFrame, FaceModel
-from emotalk_ros.streaming.geometry import StreamSettings, Window, WindowSchedule
 from emotalk_ros.streaming.offline import animate
+from emotalk_ros.streaming.schedule import StreamSettings, Window, WindowSchedule
 
 __all__ = [
     "Analysed",

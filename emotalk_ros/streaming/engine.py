@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from emotalk_ros.audio.activity import BLOCK, SpeechActivity
 from emotalk_ros.audio.ring import RingBuffer
-from emotalk_ros.face.finish import Finisher
-from emotalk_ros.streaming.geometry import SAMPLE_RATE, StreamSettings, Window, WindowSchedule
+from emotalk_ros.motion.finish import Finisher
+from emotalk_ros.motion.frame import FaceFrame
+from emotalk_ros.streaming.schedule import StreamSettings, Window, WindowSchedule
+from emotalk_ros.units import SAMPLE_RATE
 
 Array = NDArray[np.float32]
 
@@ -92,22 +94,6 @@ class _PreparedEmotion:
     def model_inputs(self, model: FaceModel) -> dict[str, Any]:
         """What `EmotionControl.model_inputs` gave."""
         return self._inputs
-
-
-@dataclass(frozen=True)
-class FaceFrame:
-    """One frame of the face."""
-
-    index: int
-    """Place on the grid index / fps, counted from the stream's first sample."""
-    stamp_ns: int
-    """Audio time that the frame shows."""
-    coefficients: Array
-    """(52,) in the order of `face.ARKIT_NAMES`."""
-    activity: float
-    """Speech activity, 0..1."""
-    emotion: Array
-    """(L,) probabilities of the emotion heard, in the order of `Engine.emotion_labels`; empty if the model has none."""
 
 
 @dataclass

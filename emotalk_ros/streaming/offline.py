@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from emotalk_ros.audio.pcm import Samples
-from emotalk_ros.face.finish import Finisher
+from emotalk_ros.motion.finish import Finisher
 from emotalk_ros.streaming.engine import Controls, Engine, FaceFrame, FaceModel
-from emotalk_ros.streaming.geometry import StreamSettings
+from emotalk_ros.streaming.schedule import StreamSettings
 
 OFFLINE_CAUSAL = StreamSettings(hop=20.0, context=10.0)
 OFFLINE_FULL = StreamSettings(hop=10.0, context=10.0, lookahead=2.0)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from emotalk_ros.corpus.augment import equalise
-from emotalk_ros.corpus.store import SAMPLE_RATE
 from emotalk_ros.training.recipe import AugmentRecipe
+from emotalk_ros.units import SAMPLE_RATE
 
 Floats = NDArray[np.float32]
 

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotalk_ros.corpus.store import SAMPLE_RATE, Corpus, Record
+from emotalk_ros.corpus.store import Corpus, Record
 from emotalk_ros.emotions import canonical
 from emotalk_ros.face.names import COUNT, INDEX
 from emotalk_ros.training.augment import Augmenter
 from emotalk_ros.training.pairs import Pair, PairIndex, align, dtw_positions, sample_rows, voice
 from emotalk_ros.training.recipe import Recipe
+from emotalk_ros.units import SAMPLE_RATE
 
 Floats = NDArray[np.float32]
 

@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emotalk_ros.corpus.store import SAMPLE_RATE, Record
+from emotalk_ros.corpus.store import Record
+from emotalk_ros.units import SAMPLE_RATE
 
 Floats = NDArray[np.float32]
 Alignment = Literal["auto", "identity", "linear", "dtw"]

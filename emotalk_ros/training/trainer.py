@@ -379,7 +379,7 @@ def _optimizer(model: PreTrainedModel, recipe: Recipe) -> torch.optim.Optimizer:
 def _face() -> FaceBasis | None:
     """The package's own face, for errors in mm."""
     try:
-        from emotalk_ros.face.default_face import default_face
+        from emotalk_ros.face.default.face import default_face
 
         return default_face()
     except (ImportError, TypeError):

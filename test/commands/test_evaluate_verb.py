@@ -15,9 +15,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from smallest_sizes import ENCODER, SIZES
 from typer.testing import CliRunner
 
+from emotalk_ros.bags import messages as types
 from emotalk_ros.cli import app
 from emotalk_ros.corpus.store import Clip, CorpusWriter
-from emotalk_ros.evaluation import bag_messages as types
 from emotalk_ros.evaluation.references import energy_jaw
 from emotalk_ros.model import EmoTalk, EmoTalkConfig
 

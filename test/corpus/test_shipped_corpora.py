@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from emotalk_ros.training.pairs import voice
 
 pytest.importorskip("pyworld", reason="extra emotalk_ros[corpus]: pyworld makes voices emotional")
 
-ROOT = Path(__file__).resolve().parents[2]
 RATE = 16000
 
 
@@ -29,8 +27,7 @@ def build(tmp_path, monkeypatch):
         soundfile.write(audio / f"{stem}.wav", sound, RATE)
         table[stem] = [["M", 0.0, 0.3], ["AA", 0.3, 1.4], ["SIL", 1.4, 2.2], ["B", 2.2, 2.4], ["IY", 2.4, 3.8]]
     (audio.parent / "phones.json").write_text(json.dumps(table))
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    import shipped_corpora
+    from emotalk_ros.corpus.shipped import corpora as shipped_corpora
 
     def run(name, *options):
         options = [str(tmp_path / "source"), str(tmp_path / name), "--jobs", "1", "--portrayals", "2", *options]
@@ -39,7 +36,6 @@ def build(tmp_path, monkeypatch):
         return Corpus.open(tmp_path / name / "emotional")
 
     yield run
-    sys.modules.pop("shipped_corpora")
 
 
 def test_made_up_voices_are_others_to_pairs_and_the_same_actor_to_splits(build):

@@ -36,13 +36,11 @@ def run_git(folder, *arguments):
 
 
 @pytest.fixture
-def scripts(monkeypatch):
-    """The two modules of the script, importable as they are when it runs."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    import shipped_collections
-    import shipped_sources
+def scripts():
+    """The modules that get the sources and that list them."""
+    from emotalk_ros.corpus.shipped import collections, sources
 
-    return shipped_sources, shipped_collections
+    return sources, collections
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from bag_writing import speech_like
-from small_model import toy_corpus
+from saved_model import toy_corpus
 
 from emotalk_ros.evaluation.datasets import DatasetError, detect_kind, measured_lips, open_dataset, read_phone_table
 from emotalk_ros.face import ARKIT_NAMES, INDEX

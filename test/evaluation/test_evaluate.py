@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_model import save_model, toy_corpus
+from saved_model import save_model, toy_corpus
 
 from emotalk_ros.evaluation import evaluate as module
 from emotalk_ros.evaluation.datasets import Sample, open_dataset
 from emotalk_ros.evaluation.evaluate import Settings, evaluate, find, recognised, summarise
-from emotalk_ros.evaluation.evaluate_example import example_section
-from emotalk_ros.evaluation.evaluate_report import evaluation_page
 from emotalk_ros.evaluation.measure import ENERGY, MEASURED, STILL, Motion, closures, resampled, score
-from emotalk_ros.evaluation.report import to_json
+from emotalk_ros.evaluation.plain_json import to_json
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import INDEX, FaceBasis, default_face
-from emotalk_ros.face.finish import FinishSettings
 from emotalk_ros.files import LEFTOVERS
+from emotalk_ros.motion.finish import FinishSettings
+from emotalk_ros.reports.evaluation import evaluation_page
+from emotalk_ros.reports.example import example_section
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from emotalk_ros.evaluation import metrics
+from emotalk_ros.evaluation.metrics import faces as metrics
 from emotalk_ros.face import COUNT, INDEX, FaceBasis
 
 

@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from emotalk_ros.evaluation.metrics_emotion import (
+from emotalk_ros.evaluation.metrics.emotion import (
     accuracy,
     arousal_accuracy,
     confusion_matrix,
     recalls,
     unweighted_average_recall,
 )
-from emotalk_ros.evaluation.metrics_statistics import bootstrap_mean, bootstrap_ratio
+from emotalk_ros.evaluation.metrics.statistics import bootstrap_mean, bootstrap_ratio
 
 ACTUAL = ["happy", "happy", "happy", "sad"]
 HEARD = ["happy", "angry", "happy", "happy"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotalk_ros.evaluation.metrics_lips import Closure, best_lag, bilabial_closure, correlation
+from emotalk_ros.evaluation.metrics.lips import Closure, best_lag, bilabial_closure, correlation
 
 
 def test_correlation_of_known_signals():

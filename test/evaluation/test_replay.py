@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 from bag_writing import START_NS, audio_messages, frame_messages, speech_like, write_bag
-from small_model import save_model
+from saved_model import save_model
 
+from emotalk_ros.bags import messages as types
+from emotalk_ros.bags.bag import BagError, open_bag
+from emotalk_ros.bags.tracks import AudioFormat, read_audio
 from emotalk_ros.emotions import EMOTIONS
-from emotalk_ros.evaluation import bag_messages as types
-from emotalk_ros.evaluation.bag_tracks import AudioFormat, read_audio
-from emotalk_ros.evaluation.bags import BagError, open_bag
 from emotalk_ros.evaluation.references import loudness
 from emotalk_ros.evaluation.replay import Topics, replay
 from emotalk_ros.evaluation.replay_findings import findings
-from emotalk_ros.evaluation.replay_run import Outputs, replay_bag
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import INDEX, FaceBasis, default_face
+from emotalk_ros.reports.replay_run import Outputs, replay_bag
 
 SECONDS = 2.0
 FPS = 30.0
@@ -335,7 +335,7 @@ def test_damaged_bag_gives_a_partial_report_and_exit_code_2(tmp_path: Path, mode
 
 
 def test_another_seed_blinks_elsewhere_and_no_finishing_at_all(tmp_path: Path, model: Path, basis: FaceBasis) -> None:
-    from emotalk_ros.face.finish import FinishSettings
+    from emotalk_ros.motion.finish import FinishSettings
 
     bag = make_bag(tmp_path / "bag")
     digests = set()

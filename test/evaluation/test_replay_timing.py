@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 
 from emotalk_ros.evaluation.replay_timing import (
-    SECOND,
     frame_timing,
     interpolate_at,
     nearest_frames,
     percentiles,
     streams,
 )
+from emotalk_ros.units import NS
 
 FPS = 30.0
 
 
 def grid(count: int, start_s: float = 5.0) -> np.ndarray:
-    return np.array([round((start_s + n / FPS) * SECOND) for n in range(count)], np.int64)
+    return np.array([round((start_s + n / FPS) * NS) for n in range(count)], np.int64)
 
 
 def test_whole_stream() -> None:
     stamps = grid(90)
-    timing = frame_timing(stamps, stamps + SECOND // 5, np.arange(90), FPS, late_limit_s=0.25)
+    timing = frame_timing(stamps, stamps + NS // 5, np.arange(90), FPS, late_limit_s=0.25)
     assert (timing.frames, timing.expected, timing.missing, timing.doubled, timing.out_of_order) == (90, 90, 0, 0, 0)
     assert (timing.off_grid, timing.late, timing.streams, timing.gaps) == (0, 0, 1, ())
     assert timing.latency["p95_s"] == pytest.approx(0.2)
@@ -33,8 +33,8 @@ def test_missing_doubled_late_and_off_grid_are_counted_apart() -> None:
     keep = np.array([0, 1, 2, 2, 5, 6, 7, 9])  # 2 doubled; 3, 4 and 8 missing
     stamps = grid(10)[keep].copy()
     stamps[4] += 2_000_000  # 2 ms off the grid
-    logs = stamps + SECOND // 10
-    logs[-1] += SECOND
+    logs = stamps + NS // 10
+    logs[-1] += NS
     timing = frame_timing(stamps, logs, keep, FPS, late_limit_s=0.5)
     assert (timing.missing, timing.doubled, timing.off_grid, timing.late) == (3, 1, 1, 1)
     assert timing.expected == 10
@@ -79,5 +79,5 @@ def test_interpolation_in_a_single_frame() -> None:
 
 
 def test_nearest_pairs_within_tolerance() -> None:
-    first, second = nearest_frames(np.array([0, 10, 25]) * SECOND, np.array([1, 24, 40]) * SECOND, tolerance_s=1.5)
+    first, second = nearest_frames(np.array([0, 10, 25]) * NS, np.array([1, 24, 40]) * NS, tolerance_s=1.5)
     assert (first.tolist(), second.tolist()) == ([0, 2], [0, 1])

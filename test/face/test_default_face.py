@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from emotalk_ros.face import ARKIT_NAMES, COUNT, INDEX, default_face
-from emotalk_ros.face.default_mesh import EYE, EYE_CENTRE, EYE_RADIUS, GLINT
-from emotalk_ros.face.default_parts import build
+from emotalk_ros.face.default.mesh import EYE, EYE_CENTRE, EYE_RADIUS, GLINT
+from emotalk_ros.face.default.parts import build
 from emotalk_ros.face.names import mirrored
 
 

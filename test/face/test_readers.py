@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from emotalk_ros.face import ARKIT_NAMES, COUNT, INDEX, BasisError, FaceBasis, default_face
-from emotalk_ros.face.default_mesh import SKIN
-from emotalk_ros.face.default_parts import build
+from emotalk_ros.face.default.mesh import SKIN
+from emotalk_ros.face.default.parts import build
 from emotalk_ros.face.landmarks import find_ids, home_name, millimetres
 from emotalk_ros.face.readers import read_basis, read_obj
 

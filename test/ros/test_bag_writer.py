@@ -3,7 +3,7 @@
 import pytest
 from rclpy.qos import QoSProfile
 
-from emotalk_ros.evaluation.bags import open_bag
+from emotalk_ros.bags.bag import open_bag
 from emotalk_ros.nodes.bag_writer import BagWriter
 
 EMPTY_TIME = bytes([0, 1, 0, 0] + 8 * [0])

@@ -56,8 +56,8 @@ def test_the_size_of_the_chunks_does_not_matter(graph, speech, expect_frames, ch
 
 
 def test_what_is_published_is_what_the_engine_computes(graph, speech, expect_frames, model_path):
-    from emotalk_ros.face.finish import Finisher, FinishSettings
     from emotalk_ros.model import load_model
+    from emotalk_ros.motion.finish import Finisher, FinishSettings
     from emotalk_ros.streaming import Engine
 
     graph.speak(speech, encoding="f32le")

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from emotalk_ros.evaluation import bag_messages as types
-from emotalk_ros.evaluation.bags import open_bag
+from emotalk_ros.bags import messages as types
+from emotalk_ros.bags.bag import open_bag
 from emotalk_ros.evaluation.replay import Topics
-from emotalk_ros.evaluation.replay_run import Outputs, replay_bag
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import default_face
-from emotalk_ros.face.finish import FinishSettings
+from emotalk_ros.motion.finish import FinishSettings
 from emotalk_ros.nodes import replay_live
+from emotalk_ros.reports.replay_run import Outputs, replay_bag
 
 START_NS = 1_700_000_000_000_000_000
 

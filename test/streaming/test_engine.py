@@ -9,7 +9,7 @@ from fake_model import CausalFake, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotalk_ros.face.finish import Finisher, FinishSettings
+from emotalk_ros.motion.finish import Finisher, FinishSettings
 from emotalk_ros.streaming import Controls, Engine, StreamSettings, animate
 
 ORIGIN = 1_700_000_000_123_456_789

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from emotalk_ros.face.finish import Finisher
 from emotalk_ros.model import EmoTalk, EmoTalkConfig, EmotionControl
+from emotalk_ros.motion.finish import Finisher
 from emotalk_ros.streaming import Controls, Engine, StreamSettings, animate
 
 

@@ -2,13 +2,10 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 
 from emotalk_ros.model import EmoTalk, EmoTalkConfig, load_model
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "average_models.py"
 
 
 def save(folder, seed, **options):
@@ -18,7 +15,12 @@ def save(folder, seed, **options):
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "emotalk_ros.training.average", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_mean_of_two_networks_by_their_shares(tmp_path):

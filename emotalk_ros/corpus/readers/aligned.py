@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotalk_ros.audio import SAMPLE_RATE
 from emotalk_ros.corpus.align import shared_aligner
 from emotalk_ros.corpus.labels import labels_from_phones
 from emotalk_ros.corpus.readers.base import (
@@ -32,6 +31,7 @@ from emotalk_ros.corpus.readers.base import (
 from emotalk_ros.corpus.readers.recorded import RavdessName
 from emotalk_ros.corpus.store import Clip, CorpusError, Phone, parse_phones
 from emotalk_ros.corpus.visemes import loudness_curve
+from emotalk_ros.units import SAMPLE_RATE
 
 LAYOUTS = ("auto", "phones", "librispeech", "ljspeech", "text", "ravdess")
 

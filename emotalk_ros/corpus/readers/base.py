@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotalk_ros.audio import SAMPLE_RATE, AudioFormatError, load_audio
+from emotalk_ros.audio import AudioFormatError, load_audio
 from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter, Record, write_clip
 from emotalk_ros.face.names import ARKIT_NAMES, COUNT
+from emotalk_ros.units import SAMPLE_RATE
 
 Floats = NDArray[np.float32]
 

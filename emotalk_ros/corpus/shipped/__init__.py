@@ -1,0 +1,1 @@
+"""How the corpora of the network that ships are built from public sources."""

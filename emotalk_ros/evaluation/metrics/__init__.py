@@ -1,0 +1,1 @@
+"""Metrics as pure functions on arrays: faces in mm, lips, emotion, statistics."""

@@ -1,0 +1,1 @@
+"""The face that the project ships, made by code: mesh, parts, shapes."""

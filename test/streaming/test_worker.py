@@ -1,0 +1,225 @@
+"""The worker without a graph: skipping when it is behind, pauses, failures, the queue. Time is a number here."""
+
+import numpy as np
+import pytest
+
+from emotalk_ros.audio import AudioIntake, PcmChunk, encode_pcm
+from emotalk_ros.audio.capture import CaptureClock
+from emotalk_ros.nodes.runtime import Throttled
+from emotalk_ros.streaming import Engine, StreamSettings
+from emotalk_ros.streaming.backlog import Backlog
+from emotalk_ros.streaming.worker import Worker, WorkerSettings
+
+NS = 1_000_000_000
+T0 = 1_000 * NS
+
+
+class _Result:
+    def __init__(self, count):
+        self.coefficients = np.full((count, 52), 0.5, np.float32)
+        self.emotion_probabilities = np.full((count, 2), 0.5, np.float32)
+
+
+class _Config:
+    fps = 30
+    lookahead_samples = 1600
+    emotion_labels = ("neutral", "happy")
+
+
+class Model:
+    """Takes `cost` seconds of the test's clock a call, or fails."""
+
+    config = _Config()
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.cost = 0.0
+        self.error = None
+
+    def analyse(self, audio, person=0, level=1.0, emotion=None):
+        self.clock.now += self.cost
+        if self.error:
+            raise self.error
+        return _Result(-(-len(audio) * 30 // 16000))
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def bench(clock):
+    """(worker, model, frames published, warnings)."""
+    model, frames, warnings = Model(clock), [], []
+    settings = WorkerSettings(hop=0.1, max_lag=0.5, max_chunk=60.0, idle_timeout=0.5, rest_after=2.0)
+    worker = Worker(
+        Engine(model, StreamSettings(hop=0.1)),
+        AudioIntake(),
+        settings,
+        frames.extend,
+        lambda kind, text: warnings.append(text),
+        clock,
+    )
+    return worker, model, frames, warnings
+
+
+def chunk(at, seconds=0.02, **changes):
+    data = encode_pcm(np.full(round(seconds * 16000), 0.1, np.float32), "s16le")
+    fields = {"data": data, "encoding": "s16le", "channels": 1, "sample_rate": 16000, "stamp_ns": T0 + round(at * NS)}
+    return PcmChunk(**{**fields, **changes})
+
+
+def live(worker, clock, seconds, start=0.0):
+    """Chunks of 20 ms as they would arrive while the worker works."""
+    waiting = [start + 0.02 * k for k in range(round(seconds / 0.02))]
+    origin = clock.now - start
+    while waiting or worker.backlog.seconds > 1e-6:
+        if not worker.backlog.seconds > 1e-6 and waiting and clock.now < origin + waiting[0] + 0.02:
+            clock.now = origin + waiting[0] + 0.02
+        while waiting and clock.now >= origin + waiting[0] + 0.02 - 1e-9:
+            worker.offer(chunk(waiting.pop(0)))
+        worker.step(0.0)
+
+
+def pause(worker, clock, seconds):
+    end = clock.now + seconds
+    while clock.now < end:
+        worker.step(0.0)
+        clock.now += 0.01
+
+
+def test_latency_is_measured_from_the_arrival_of_the_sound(bench, clock):
+    worker, model, frames, warnings = bench
+    model.cost = 0.03
+    live(worker, clock, 3.0)
+    reading = worker.figures.reading(clock.now)
+    # A frame waits for the rest of its hop and 0.1 s of look-ahead, at most a chunk more, then for the model.
+    assert 0.1 + 0.03 <= reading["latency_p50_ms"] / 1e3 <= reading["latency_p99_ms"] / 1e3 <= 0.1 + 0.1 + 0.02 + 0.03
+    assert reading["real_time_factor"] == pytest.approx(0.3, abs=0.05)
+    assert reading["skipped_hops"] == 0 and not warnings
+    assert [f.index for f in frames] == list(range(len(frames)))
+
+
+def test_when_too_slow_whole_hops_are_skipped_and_stamps_stay_true(bench, clock):
+    worker, model, frames, warnings = bench
+    model.cost = 0.3  # for 0.1 s of sound
+    live(worker, clock, 12.0)
+    reading = worker.figures.reading(clock.now)
+    indices = np.array([f.index for f in frames])
+    assert reading["skipped_hops"] > 50 and any("hops are skipped" in text for text in warnings)
+    assert (np.diff(indices) > 0).all() and set(indices // 3 * 3) | set(indices) == set(indices)  # three frames a hop
+    np.testing.assert_array_equal([f.stamp_ns for f in frames], T0 + np.round(indices * NS / 30).astype(np.int64))
+    assert reading["latency_p99_ms"] < 1500  # the delay does not grow
+    model.cost = 0.01
+    before = len(frames)
+    live(worker, clock, 3.0, start=12.0)
+    assert np.all(np.diff([f.index for f in frames[before + 30 :]]) == 1)  # and all is well again
+
+
+def test_sound_ahead_of_time_is_not_behind(bench, clock):
+    """A synthesiser that sends ten seconds at once: nothing is skipped, though it takes three seconds."""
+    worker, model, frames, warnings = bench
+    model.cost = 0.03
+    worker.offer(chunk(0.0, 10.0))
+    worker.step(0.0)
+    pause(worker, clock, 12.0)
+    assert [f.index for f in frames[:300]] == list(range(300)) and not warnings
+
+
+def test_a_pause_ends_the_stream_and_the_next_sound_begins_another(bench, clock):
+    worker, _, frames, _ = bench
+    live(worker, clock, 1.0)
+    assert len(frames) < 30
+    pause(worker, clock, 0.4)
+    assert len(frames) < 30
+    pause(worker, clock, 0.2)
+    assert [f.index for f in frames] == list(range(30))
+    live(worker, clock, 1.0, start=5.0)
+    pause(worker, clock, 0.7)
+    assert [f.index for f in frames[30:]] == list(range(30))
+    assert frames[30].stamp_ns == T0 + 5 * NS
+
+
+def test_an_open_mouth_is_closed_on_the_grid(bench, clock):
+    worker, _, frames, _ = bench
+    live(worker, clock, 1.0)
+    pause(worker, clock, 2.4)
+    assert len(frames) == 30
+    pause(worker, clock, 1.0)
+    closing = frames[30:]
+    assert len(closing) == 9 and np.abs(closing[-1].coefficients).max() == 0.0
+    assert (np.diff([f.coefficients[0] for f in frames[29:]]) < 0).all()
+    for frame in closing:
+        assert abs(frame.stamp_ns - T0 - frame.index * NS / 30) <= 1
+    before = len(frames)
+    pause(worker, clock, 5.0)
+    assert len(frames) == before  # at rest, nothing more is said
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: device lost"), ValueError("shape"), MemoryError()])
+def test_a_failing_network_costs_only_its_own_sound(bench, clock, error):
+    worker, model, frames, warnings = bench
+    live(worker, clock, 1.0)
+    model.error = error
+    live(worker, clock, 0.5, start=1.0)
+    assert any(type(error).__name__ in text for text in warnings)
+    model.error = None
+    count = len(frames)
+    live(worker, clock, 1.0, start=1.5)
+    pause(worker, clock, 0.7)
+    assert len(frames) >= count + 30 and worker.figures.failures > 0
+
+
+def test_long_and_empty_chunks_are_refused(bench, clock):
+    worker, _, frames, warnings = bench
+    worker.offer(chunk(0.0, 600.0))
+    worker.offer(chunk(0.0, data=b""))
+    worker.step(0.0)
+    assert not frames and worker.backlog.seconds == 0.0
+    assert "600.0 s" in warnings[0] and "0 bytes" in warnings[1]
+
+
+def test_the_queue_is_bounded():
+    backlog = Backlog(limit=1.0)
+    for k in range(200):
+        backlog.put(chunk(0.02 * k), 0.02, now=0.0)
+    assert 0.9 < backlog.seconds <= 1.0 and backlog.dropped == 151
+    assert backlog.get(0.0).chunk.stamp_ns == T0 + round(151 * 0.02 * NS)  # the oldest went
+
+
+def test_stop_ends_the_thread(bench):
+    worker, *_ = bench
+    worker.start()
+    worker.stop(timeout=5.0)
+
+
+def test_warnings_do_not_flood(clock):
+    told = []
+    warn = Throttled(told.append, period=5.0, burst=3, clock=clock)
+    for k in range(100):
+        warn("gap", f"gap {k}")
+    assert told == ["gap 0", "gap 1", "gap 2"]
+    warn("other", "other")
+    clock.now += 6.0
+    warn("gap", "gap 0")
+    assert told[3:] == ["other", "gap 0 (97 more like this before)"]
+
+
+def test_capture_stamps_are_steady_and_follow():
+    rng = np.random.default_rng(0)
+    clock = CaptureClock(16000)
+    stamps = []
+    for k in range(500):
+        true = k * 20_000_000 * 1.0001  # a sound card 100 ppm slow
+        stamps.append(clock.stamp(T0 + round(true + rng.normal(0.0, 3e6)), 320))
+    steps = np.diff(stamps)
+    assert np.abs(steps - 20_002_000).max() < 0.3e6 and abs(stamps[-1] - T0 - 499 * 20_002_000) < 3e6
+    assert abs(clock.stamp(T0 + 20 * NS, 320) - T0 - 20 * NS) == 0  # samples were lost: jump
