@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emotalk_ros.face.default_face import default_face
+from emotalk_ros.face.default.face import default_face
 from emotalk_ros.face.names import ARKIT_NAMES, INDEX, indices
 
 Real = NDArray[np.float32]
