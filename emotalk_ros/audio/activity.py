@@ -14,8 +14,10 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from emotalk_ros.audio.level import BandLevel
 from emotalk_ros.audio.pcm import Samples
 from emotalk_ros.units import SAMPLE_RATE
 
@@ -67,18 +69,12 @@ class SpeechActivity:
 
     def __init__(self, settings: ActivitySettings | None = None) -> None:
         self.settings = settings or ActivitySettings()
-        frequency = np.fft.rfftfreq(_WINDOW, 1 / SAMPLE_RATE)
-        low, high = self.settings.band
-        window = np.hanning(_WINDOW + 1)[:-1]
-        self._window = window.astype(np.float32)
-        self._bins = (frequency >= low) & (frequency <= high)
-        self._scale = 2.0 / (np.sum(window**2) * _WINDOW)
+        self._level = BandLevel(self.settings.band, _WINDOW)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: the next sample is the first of a stream."""
-        self._rest: Samples = np.zeros(0, dtype=np.float32)
-        self._before: Samples = np.zeros(BLOCK, dtype=np.float32)
+        self._kept: Samples = np.zeros(BLOCK, dtype=np.float32)  # the block before and what completes no block yet
         self._blocks = 0
         self._levels: deque[float] = deque()
         self._sorted: list[float] = []  # the same levels, rising
@@ -88,28 +84,13 @@ class SpeechActivity:
 
     def push(self, samples: Samples) -> NDArray[np.float32]:
         """Activity of each block completed by `samples` (n,), shape (blocks,)."""
-        joined = np.concatenate([self._rest, samples])
-        count = len(joined) // BLOCK
-        self._rest = joined[count * BLOCK :].copy()
+        joined = np.concatenate([self._kept, samples])
+        count = len(joined) // BLOCK - 1
+        self._kept = joined[count * BLOCK :].copy()
         if not count:
             return np.zeros(0, dtype=np.float32)
-        framed = np.concatenate([self._before, joined[: count * BLOCK]])
-        self._before = framed[-BLOCK:].copy()
-        out = np.empty(count, dtype=np.float32)
-        for block, level in enumerate(self._level(framed, count)):
-            out[block] = self._step(float(level))
-        return out
-
-    def _level(self, framed: Samples, count: int) -> NDArray[np.float64]:
-        """Band level of each block in dB, (count,)."""
-        levels = np.empty(count)
-        for at in range(0, count, 1000):  # bounds the memory of a ten-minute push
-            many = min(1000, count - at)
-            index = (at + np.arange(many))[:, None] * BLOCK + np.arange(_WINDOW)[None, :]
-            spectrum = np.fft.rfft(framed[index] * self._window, axis=1)[:, self._bins]
-            power = (spectrum.real**2 + spectrum.imag**2).sum(axis=1) * self._scale
-            levels[at : at + many] = 10 * np.log10(power + 1e-12)
-        return levels
+        levels = self._level(sliding_window_view(joined, _WINDOW)[: count * BLOCK : BLOCK])
+        return np.array([self._step(level) for level in levels.tolist()], dtype=np.float32)
 
     def _step(self, level: float) -> float:
         settings = self.settings

@@ -93,6 +93,14 @@ def canonical_encoding(encoding: str) -> str:
     raise AudioFormatError(f"unknown encoding {encoding!r}: use one of {', '.join(ENCODINGS)}")
 
 
+def finite(samples: Samples) -> tuple[Samples, int]:
+    """Samples with silence in place of NaN and infinite ones, and how many those were; the same array if none."""
+    good = np.isfinite(samples)
+    if good.all():
+        return samples, 0
+    return np.where(good, samples, np.float32(0.0)), int(good.size - np.count_nonzero(good))
+
+
 def frame_bytes(encoding: str, channels: int) -> int:
     """Bytes of one sample of every channel. Raises AudioFormatError for an unknown encoding or channel count."""
     return _FORMATS[canonical_encoding(encoding)].width * check_channels(channels)

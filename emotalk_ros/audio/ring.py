@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from emotalk_ros.audio.pcm import Samples
 
@@ -57,3 +59,15 @@ class RingBuffer:
         out[:first] = self._data[at : at + first]
         out[first:] = self._data[: count - first]
         return out
+
+    def windows(self, starts: NDArray[np.intp], length: int) -> Samples:
+        """(n, length) samples from each of the rising `starts` on; silence before the first and after the newest one.
+
+        Raises IndexError when some are no longer there.
+        """
+        begin, end = int(starts[0]), int(starts[-1]) + length
+        first = min(max(begin, 0), self._end)
+        there = self.read(first, max(first, min(end, self._end)))
+        padded = np.zeros(end - begin, dtype=np.float32)
+        padded[first - begin : first - begin + len(there)] = there
+        return sliding_window_view(padded, length)[starts - begin]

@@ -151,6 +151,10 @@ EXPRESSION: NDArray[np.intp] = indices(
 """Indices of what shows emotion rather than words: brows, lids but for blinks, nose, cheeks, corners of the mouth."""
 BLINK: NDArray[np.intp] = indices(["eyeBlinkLeft", "eyeBlinkRight"])
 """Indices of the two lids."""
+LOWER_FACE: NDArray[np.intp] = np.setdiff1d(np.arange(COUNT, dtype=np.intp), UPPER_FACE)
+"""Indices of everything that speaks: jaw, mouth, tongue, puffed cheeks. It comes to rest with the voice."""
+EXPRESSIVE: NDArray[np.intp] = np.setdiff1d(UPPER_FACE, BLINK)
+"""Indices of brows, eyes, cheek squints and nose: what shows emotion, without the lids' blinks."""
 
 
 def mirrored(name: str) -> str:

@@ -12,7 +12,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FaceFrame:
-    """One frame of the face."""
+    """One frame of the face. Its arrays are never changed in place: `dataclasses.replace` makes another frame."""
 
     index: int
     """Place on the grid index / fps, counted from the stream's first sample."""
@@ -24,3 +24,11 @@ class FaceFrame:
     """Speech activity, 0..1."""
     emotion: Array
     """(L,) probabilities of the emotion heard, in the order of `Engine.emotion_labels`; empty if the model has none."""
+    loudness: float = 0.0
+    """0..1: level of what leaves an open mouth against the loudest of the last 2.5 s (`audio.loudness`)."""
+    expression: Array | None = None
+    """(52,) the network's own share of expression in `coefficients`, where it tells it apart from speech."""
+    head: Array | None = None
+    """(3,) yaw, pitch, roll of the head in radians, signs as in Live Link Face; None: not given."""
+    eyes: Array | None = None
+    """(2,) yaw, pitch of the gaze in radians; None: not given."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emotalk_ros.face.names import ARKIT_NAMES, LIVE_LINK_NAMES, ORDERS, reorder
 from emotalk_ros.files import replacing
-from emotalk_ros.streaming.engine import FaceFrame
+from emotalk_ros.motion.frame import FaceFrame
 
 _HEAD_AND_EYES = tuple(
     f"{part}{angle}" for part in ("Head", "LeftEye", "RightEye") for angle in ("Yaw", "Pitch", "Roll")

@@ -1,0 +1,102 @@
+"""How loud a voice is, and relative to what: the one tracker that motion and emotion ask.
+
+Two answers, both causal up to the stream's look-ahead and independent of how the audio was cut:
+
+* speech activity: the speech band against the noise of the room (`audio.activity`);
+* loudness: the band that leaves an open mouth (0.5 to 3 kHz) against the loudest of the last 2.5 s. The voice itself,
+  nasals and murmurs lie below that band, fricatives above it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from emotalk_ros.audio.activity import BLOCK, SpeechActivity
+from emotalk_ros.audio.level import BandLevel
+from emotalk_ros.audio.pcm import Samples
+from emotalk_ros.audio.ring import RingBuffer
+from emotalk_ros.units import SAMPLE_RATE
+
+ACTIVITY_AHEAD = 1920
+"""Samples (120 ms) before a sound at which the face may begin to wake."""
+LENGTH = 800
+"""Samples of a window of the loudness."""
+SPAN_DB = 40.0
+"""Loudness is 0 this far below the loudest."""
+FLOOR_DB = -65.0
+"""Level below which nothing counts as the loudest."""
+SECONDS = 2.5
+"""The loudest is what it was in so much of the past."""
+MOST_AHEAD = 4
+"""Frames of the look-ahead that count for the loudest."""
+
+
+class LoudnessTracker:
+    """Follows one stream, whose newest samples lie in `ring`.
+
+    Args:
+        ring: the stream's samples; read, never written.
+        fps: frames per second of the network.
+        lookahead: samples after a frame's instant that are there when it is asked for.
+    """
+
+    def __init__(self, ring: RingBuffer, fps: int, lookahead: int) -> None:
+        self._ring, self._fps = ring, fps
+        self._reach = min(lookahead, ACTIVITY_AHEAD)
+        # A window is centred half a frame before its frame: captured jaws lag their sound by as much.
+        self._ahead = max(0, min(MOST_AHEAD, math.floor((lookahead - LENGTH // 2) * fps / SAMPLE_RATE + 0.5)))
+        self._peers = max(0, self._ahead - 1)  # frames after a frame that count for its loudest
+        self._memory = round(SECONDS * fps)
+        self._activity = SpeechActivity()
+        self._level = BandLevel((500.0, 3000.0), LENGTH, 1024)
+        self.reset()
+
+    def reset(self) -> None:
+        """A new stream begins; the ring is cleared elsewhere."""
+        self._activity.reset()
+        self._active: deque[float] = deque(maxlen=self._ring.capacity // BLOCK + 2)
+        self._blocks = 0
+        self._levels = np.full(self._memory, -np.inf)
+        self._known = self._next = 0
+        self._shares: NDArray[np.float64] = np.zeros(0)
+
+    def push(self, samples: Samples) -> None:
+        """Take samples (n,) that were appended to the ring."""
+        blocks = self._activity.push(samples)
+        self._active.extend(blocks.tolist())
+        self._blocks += len(blocks)
+
+    def activity(self, instant: int) -> float:
+        """Speech activity 0..1 of a frame whose instant is sample `instant`: the highest up to its look-ahead, so that
+        a face wakes with the sound and not after it.
+        """
+        oldest = self._blocks - len(self._active)
+        stop = (instant + self._reach) // BLOCK
+        start = max(0, min(instant // BLOCK, stop - 1, self._blocks - 1) - oldest)
+        return max((self._active[k] for k in range(start, min(stop - oldest, len(self._active)))), default=0.0)
+
+    def loudness(self, stop: int) -> NDArray[np.float32]:
+        """Loudness 0..1 of the network's frames up to `stop` (exclusive) that were not asked for yet, (n,).
+
+        A mean over neighbours (1/4, 1/2, 1/4) where the look-ahead allows, as a jaw does not follow single windows.
+        """
+        if stop <= self._next:
+            return np.zeros(0, dtype=np.float32)
+        windows = np.arange(self._known, stop + self._ahead)
+        starts = ((2 * windows - 1) * 2 * SAMPLE_RATE + 2 * self._fps) // (4 * self._fps) - LENGTH // 2
+        levels = np.concatenate([self._levels, self._level(self._ring.windows(starts, LENGTH))])
+        loudest = sliding_window_view(levels, self._memory + 1 + self._peers).max(1)
+        here = levels[self._memory : self._memory + len(loudest)]
+        shares = np.clip((here - np.maximum(loudest, FLOOR_DB)) / SPAN_DB + 1.0, 0.0, 1.0)
+        self._levels = levels[len(loudest) :]
+        self._known, self._next = stop + self._ahead, stop
+        if not self._ahead:
+            return shares.astype(np.float32)
+        shares = np.concatenate([self._shares if len(self._shares) else shares[:1], shares])
+        self._shares = shares[-2:]
+        return (0.25 * shares[:-2] + 0.5 * shares[1:-1] + 0.25 * shares[2:]).astype(np.float32)
