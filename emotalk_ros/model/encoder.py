@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -58,6 +59,11 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
     def on_frames(self) -> bool:
         """Whether features lie on the frame grid already: log-mel spectra, prosody."""
         return isinstance(self.feature_extractor, FrameFrontEnd)
+
+    @property
+    def _group_width(self) -> int:
+        """Channels per group of the positional convolution."""
+        return int(self.config.hidden_size // self.config.num_conv_pos_embedding_groups)
 
     @property
     def settled(self) -> int:
@@ -140,12 +146,16 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
 
     def positions(self, hidden: Tensor) -> Tensor:
         """The convolutional position embedding of hidden states (B, T, H)."""
-        embed = self.encoder.pos_conv_embed
-        if not self.causal:
-            return embed(hidden)
-        # The module's output t sees inputs up to t + reach: shift the input right by that much.
-        reach = (self.config.num_conv_pos_embeddings - 1) // 2
-        return embed(functional.pad(hidden, (0, 0, reach, 0)))[:, : hidden.shape[1]]
+        # oneDNN on processors with AMX computes a grouped bfloat16 convolution wrongly where a group's width is no
+        # multiple of 16 (torch 2.13: errors four times as large as the output); torch's own kernel is right.
+        broken = hidden.dtype is torch.bfloat16 and hidden.device.type == "cpu" and self._group_width % 16 != 0
+        with torch.backends.mkldnn.flags(enabled=False) if broken else nullcontext():
+            embed = self.encoder.pos_conv_embed
+            if not self.causal:
+                return embed(hidden)
+            # The module's output t sees inputs up to t + reach: shift the input right by that much.
+            reach = (self.config.num_conv_pos_embeddings - 1) // 2
+            return embed(functional.pad(hidden, (0, 0, reach, 0)))[:, : hidden.shape[1]]
 
     def _convolve(self, values: Tensor, statistics: tuple[Tensor, Tensor] | None) -> Tensor:
         layers: Any = self.feature_extractor.conv_layers
