@@ -52,7 +52,7 @@ def test_three_frames_a_hop_come_out_evenly():
 
 def test_late_audio_delays_the_face_but_not_for_good():
     arrivals = live(60.0, stall=(10.0, 10.6))
-    schedule, due = released(arrivals)
+    _, due = released(arrivals)
     delays = np.array([d - one.stamp_ns / 1e9 for d, (_, one) in zip(due, arrivals, strict=True)])
     assert delays[round(10.2 * FPS) :].max() > delays[: round(9 * FPS)].max() + 0.4
     assert delays[-1] == pytest.approx(delays[round(9 * FPS)], abs=0.02)
