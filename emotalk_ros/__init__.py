@@ -1,8 +1,6 @@
 """Live, emotional facial animation for ROS 2: speech in, 52 ARKit blendshape coefficients out.
 
-The package is a house of rooms whose imports point one way only::
-
-    face, audio  <-  model  <-  streaming  <-  corpus, training, evaluation  <-  nodes, commands, cli
+Its rooms and the direction of their imports: docs/architecture.md.
 
 This file stays light on purpose: the generated messages (`emotalk_ros.msg`) live in another folder
 under the same package name, and importing them must not import torch.

@@ -62,7 +62,7 @@ class Bench:
             pass
 
     def _frame(self, message):
-        self.frames.append((time.monotonic(), message.sequence, from_time(message.header.stamp)))
+        self.frames.append((time.monotonic(), message.frame, from_time(message.header.stamp)))
 
     def _diagnostics(self, message):
         for status in message.status:

@@ -190,7 +190,7 @@ def _frame(topic: BagTopic, message: Any, log_ns: int) -> tuple[int, int, NDArra
     if topic.msgtype == types.BLENDSHAPES:
         values = np.asarray(message.coefficients, np.float32)
         stamp = types.time_ns(message.header.stamp)
-        frame = (stamp, log_ns, values, int(message.sequence), float(message.speech_activity))
+        frame = (stamp, log_ns, values, _frame_number(message), float(message.speech_activity))
     elif topic.msgtype == types.JOINT_STATE:
         positions = np.asarray(message.position, np.float32)
         frame = (types.time_ns(message.header.stamp), log_ns, reorder(positions, message.name, ARKIT_NAMES), -1, 1.0)
@@ -201,6 +201,11 @@ def _frame(topic: BagTopic, message: Any, log_ns: int) -> tuple[int, int, NDArra
     if not np.isfinite(frame[2]).all():
         raise ValueError("values that are not finite")
     return frame
+
+
+def _frame_number(message: Any) -> int:
+    """The frame's number in its stream; bags of version 0.1 have it in `sequence`."""
+    return int(message.frame if hasattr(message, "frame") else message.sequence)
 
 
 def read_emotions(bag: Bag, topic: BagTopic) -> EmotionTrack | None:

@@ -7,6 +7,7 @@ a running node, is in `emotalk_ros.nodes.replay_live`; both end in a `Replay`, w
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -238,7 +239,10 @@ def results(replayed: Replay, prefix: str = "/replay") -> Iterator[Result]:
         stamp, log_ns = int(frames.stamp_ns[k]), int(frames.log_ns[k])
         message = store.types[types.BLENDSHAPES](
             header=types.make_header(store, stamp),
-            sequence=int(frames.sequence[k]),
+            sequence=k,
+            frame=int(frames.sequence[k]),
+            kind=0,
+            head=np.zeros(3, np.float32),
             speech_activity=float(frames.activity[k]),
             coefficients=frames.coefficients[k].astype(np.float32),
         )
@@ -258,4 +262,8 @@ def _emotion_message(frames: Frames, k: int, stamp_ns: int) -> Any:
         intensity=1.0,
         blend=0.0,
         source=0,
+        heard=probabilities,
+        arousal=math.nan,
+        valence=math.nan,
+        confidence=math.nan,
     )

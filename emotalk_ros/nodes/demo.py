@@ -96,7 +96,7 @@ def _follow(crew: Crew, expected: int, log: Path, progress: Callable[[str, float
     executor.add_node(node)
     latest = [-1]
     node.create_subscription(
-        BlendshapeCoefficients, "blendshapes", lambda message: latest.append(message.sequence), QoSProfile(depth=500)
+        BlendshapeCoefficients, "blendshapes", lambda message: latest.append(message.frame), QoSProfile(depth=500)
     )
     begun = changed = time.monotonic()
     seen = -1

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
+from itertools import count
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -21,7 +22,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from emotalk_ros.audio import AudioIntake, TimelineSettings
 from emotalk_ros.motion.finish import Finisher
-from emotalk_ros.msg import BlendshapeCoefficients, EmotionState
+from emotalk_ros.msg import BlendshapeCoefficients, EmotionCommand, EmotionState
 from emotalk_ros.nodes import emotalk_parameters as table
 from emotalk_ros.nodes import emotions, network
 from emotalk_ros.nodes.audio_inputs import AudioListener, AudioNotUnderstood, AudioTypeError, make_listener
@@ -73,6 +74,7 @@ class EmotalkNode(LifecycleNode):
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._failure = ""
+        self._published = count()
         self._active_since = time.monotonic()
         self._warn = Throttled(self.get_logger().warning)
         self._remind = Throttled(self.get_logger().warning, period=60.0)
@@ -232,7 +234,9 @@ class EmotalkNode(LifecycleNode):
             self.create_subscription(
                 listener.message_type, "audio", self._on_audio, AUDIO_QOS, qos_overriding_options=qos
             ),
-            self.create_subscription(EmotionState, "emotion_command", self._on_command, OUTPUT_QOS),
+            self.create_subscription(
+                EmotionCommand, "emotion_command", self._on_command, OUTPUT_QOS, qos_overriding_options=qos
+            ),
         ]
         if listener.info_type is not None:
             self._inputs.append(self.create_subscription(listener.info_type, "audio_info", self._on_info, 10))
@@ -253,7 +257,7 @@ class EmotalkNode(LifecycleNode):
         except AudioNotUnderstood as error:
             self._warn("info", str(error))
 
-    def _on_command(self, message: EmotionState) -> None:
+    def _on_command(self, message: EmotionCommand) -> None:
         if self._engine is None:
             return
         before = self._command
@@ -266,12 +270,6 @@ class EmotalkNode(LifecycleNode):
             return
         if self._command != before:
             self.get_logger().info(f"emotion command: {emotions.describe(self._command)}")
-        if self._command is None and message.source == EmotionState.HEARD and (message.labels or message.dominant):
-            self._warn(
-                "heard",
-                "an emotion command with labels says source HEARD (0), which returns to the voice; "
-                "use COMMANDED (1) or BLENDED (2) to choose them",
-            )
 
     def _changed(self, values: Values, names: frozenset[str]) -> None:
         """Of parameters that were accepted: hand them to the running engine."""
@@ -296,7 +294,8 @@ class EmotalkNode(LifecycleNode):
                 blendshapes(
                     frame.coefficients,
                     stamp_ns=frame.stamp_ns,
-                    sequence=frame.index,
+                    sequence=next(self._published),
+                    frame=frame.index,
                     activity=frame.activity,
                     frame_id=frame_id,
                 )

@@ -1,4 +1,4 @@
-"""EmotionState in both directions: a dialogue system's command, and what the face shows."""
+"""Emotions as messages: a dialogue system's command, and the state that the face shows."""
 
 from __future__ import annotations
 
@@ -8,31 +8,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emotalk_ros.emotions import canonical
-from emotalk_ros.msg import EmotionState
+from emotalk_ros.msg import EmotionCommand, EmotionState
 from emotalk_ros.nodes.messages import emotion_state
 
 if TYPE_CHECKING:
     from emotalk_ros.model import EmotionControl
 
 
-def control_of(message: EmotionState) -> EmotionControl | None:
-    """The control that a command asks for; None: back to the heard emotion (or to the parameters).
+LONGEST = 3600.0
+"""Seconds that a command may hold, or take to come."""
+
+
+def control_of(message: EmotionCommand) -> EmotionControl | None:
+    """The control that a command asks for; None: back to the emotion of the parameters.
 
     Raises ValueError that names the value.
     """
     from emotalk_ros.model import EmotionControl  # imports torch
 
-    if message.source == EmotionState.HEARD or not (message.labels or message.dominant):
+    if not message.label and not message.labels:
         return None
-    if message.source not in (EmotionState.COMMANDED, EmotionState.BLENDED):
-        raise ValueError(f"source {message.source} is none of 0 (HEARD), 1 (COMMANDED), 2 (BLENDED)")
-    weights = list(message.probabilities)
+    weights = list(message.weights)
     if message.labels and len(weights) != len(message.labels):
-        raise ValueError(f"{len(message.labels)} labels, but {len(weights)} probabilities")
-    labels = dict(zip(message.labels, weights, strict=True)) if message.labels else {message.dominant: 1.0}
-    commanded = message.source == EmotionState.COMMANDED
-    blend = 1.0 if commanded and message.blend == 0.0 else float(message.blend)
-    return EmotionControl(labels=labels, intensity=float(message.intensity), blend=blend)
+        raise ValueError(f"{len(message.labels)} labels, but {len(weights)} weights")
+    if message.label and message.labels:
+        raise ValueError(f"label {message.label!r} and labels {list(message.labels)}: give one of the two")
+    for name in ("hold", "transition"):
+        value = getattr(message, name)
+        if not 0.0 <= value <= LONGEST:
+            raise ValueError(f"{name} {value:g} s: must be 0 to {LONGEST:g}")
+    labels = dict(zip(message.labels, weights, strict=True)) if message.labels else {message.label: 1.0}
+    return EmotionControl(labels=labels, intensity=float(message.intensity), blend=float(message.blend))
 
 
 def describe(control: EmotionControl | None) -> str:
@@ -62,6 +68,7 @@ def shown(
         source=EmotionState.COMMANDED if control.blend == 1.0 else EmotionState.BLENDED,
         blend=control.blend,
         frame_id=frame_id,
+        heard=probabilities,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,7 +39,7 @@ def audio_chunk(
 
 
 def blendshapes(
-    coefficients: ArrayLike, *, stamp_ns: int, sequence: int, activity: float, frame_id: str = ""
+    coefficients: ArrayLike, *, stamp_ns: int, sequence: int, frame: int, activity: float, frame_id: str = ""
 ) -> BlendshapeCoefficients:
     """A frame of the face. Raises ValueError unless there are 52 finite coefficients."""
     values = np.asarray(coefficients, dtype=np.float32)
@@ -46,7 +47,7 @@ def blendshapes(
         raise ValueError(f"{values.shape} coefficients, expected ({COUNT},)")
     if not np.isfinite(values).all():
         raise ValueError(f"coefficients at {np.flatnonzero(~np.isfinite(values)).tolist()} are not finite")
-    message = BlendshapeCoefficients(sequence=sequence, speech_activity=float(activity))
+    message = BlendshapeCoefficients(sequence=sequence, frame=frame, speech_activity=float(activity))
     message.header = Header(stamp=to_time(stamp_ns), frame_id=frame_id)
     message.coefficients = values
     return message
@@ -61,14 +62,26 @@ def emotion_state(
     source: int = EmotionState.HEARD,
     blend: float = 0.0,
     frame_id: str = "",
+    heard: ArrayLike | None = None,
+    arousal: float = math.nan,
+    valence: float = math.nan,
+    confidence: float = math.nan,
 ) -> EmotionState:
-    """An EmotionState with one finite probability per label. Raises ValueError otherwise."""
+    """An EmotionState with one finite probability per label; `heard` None: the same ones. Raises ValueError otherwise."""
     values = np.asarray(probabilities, dtype=np.float64)
     if values.shape != (len(labels),):
         raise ValueError(f"{values.shape} probabilities for {len(labels)} labels")
     if not np.isfinite(values).all():
         raise ValueError(f"probabilities {values.tolist()} are not finite")
-    message = EmotionState(intensity=float(intensity), source=source, blend=float(blend))
+    message = EmotionState(
+        intensity=float(intensity),
+        source=source,
+        blend=float(blend),
+        arousal=float(arousal),
+        valence=float(valence),
+        confidence=float(confidence),
+    )
+    message.heard = (values if heard is None else np.asarray(heard, dtype=np.float64)).tolist()
     message.header = Header(stamp=to_time(stamp_ns), frame_id=frame_id)
     message.labels = list(labels)
     message.probabilities = values.tolist()

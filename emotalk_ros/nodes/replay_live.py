@@ -179,7 +179,7 @@ def _collect(node: ReplayNode, first_log_ns: int, started: int, rate: float, hea
         coefficients=np.array([m.coefficients for _, m, _ in kept], np.float32).reshape(-1, 52),
         activity=np.array([m.speech_activity for _, m, _ in kept], np.float32),
         emotion=emotion,
-        sequence=np.array([m.sequence for _, m, _ in kept], np.int64),
+        sequence=np.array([m.frame for _, m, _ in kept], np.int64),
         labels=labels,
     )
 

@@ -18,7 +18,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from emotalk_ros.audio import encode_pcm
-from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionState
+from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionCommand, EmotionState
 from emotalk_ros.nodes.messages import from_time, to_time
 from emotalk_ros.nodes.processes import NodeSpec
 
@@ -88,7 +88,7 @@ class Graph:
         self.node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: self.statuses.extend(m.status), 10)
         self.node.create_subscription(Log, "/rosout", self.logs.append, 200)
         self.audio = self.node.create_publisher(AudioChunk, "audio", DEEP)
-        self.commands = self.node.create_publisher(EmotionState, "emotion_command", DEEP)
+        self.commands = self.node.create_publisher(EmotionCommand, "emotion_command", DEEP)
         self._clients = {}
         self._running = []
         self._executor = SingleThreadedExecutor(context=self._context)
@@ -245,7 +245,7 @@ def parameter_value(value):
 
 def check_grid(frames, origin_ns, count, fps=30):
     """Each frame of the grid n / fps once and in order, with sound values."""
-    found = [frame.sequence for frame in frames]
+    found = [frame.frame for frame in frames]
     assert found == list(range(count)), f"{len(found)} frames instead of {count}: {found}"
     stamps = np.array([from_time(frame.header.stamp) for frame in frames])
     grid = origin_ns + np.round(np.arange(count) * NS / fps).astype(np.int64)

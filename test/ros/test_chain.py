@@ -122,7 +122,7 @@ def test_a_publisher_killed_in_mid_stream_can_come_back(graph, node, speech_file
     graph.clear()
     again = graph.start("audio_file_node", {"file": speech_file})
     assert again.process.wait(60) == 0, again.log
-    wait_until(lambda: graph.faces and graph.faces[-1].sequence >= 37, 20.0, "the last frame")
+    wait_until(lambda: graph.faces and graph.faces[-1].frame >= 37, 20.0, "the last frame")
     fresh = _from_the_beginning(graph.faces)
     check_grid(fresh, from_time(fresh[0].header.stamp), 38)
     assert node.alive
@@ -130,7 +130,7 @@ def test_a_publisher_killed_in_mid_stream_can_come_back(graph, node, speech_file
 
 def _from_the_beginning(frames):
     """Without what closes the mouth of the stream before."""
-    return frames[next(at for at, frame in enumerate(frames) if frame.sequence == 0) :]
+    return frames[next(at for at, frame in enumerate(frames) if frame.frame == 0) :]
 
 
 def _still(graph):

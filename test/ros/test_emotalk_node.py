@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from graph import NS, check_grid, chunk_message, raw_chunk, wait_until
 
 from emotalk_ros.face.names import INDEX
-from emotalk_ros.msg import EmotionState
+from emotalk_ros.msg import EmotionCommand, EmotionState
 from emotalk_ros.nodes.messages import from_time
 
 
@@ -157,9 +157,9 @@ def test_a_second_publisher_is_told_about_and_changes_nothing(graph, speech, exp
 # -- commands and parameters -----------------------------------------------------------------------------------------
 
 
-def _command(source, labels=(), weights=(), dominant="", intensity=1.0, blend=0.0):
-    message = EmotionState(source=source, dominant=dominant, intensity=intensity, blend=blend)
-    message.labels, message.probabilities = list(labels), list(weights)
+def _command(label="", labels=(), weights=(), intensity=1.0, blend=1.0, hold=0.0):
+    message = EmotionCommand(label=label, intensity=intensity, blend=blend, hold=hold)
+    message.labels, message.weights = list(labels), list(weights)
     return message
 
 
@@ -167,7 +167,7 @@ def test_a_commanded_emotion_shows_until_it_is_taken_back(graph, speech, expect_
     graph.speak(speech)
     heard = [f.coefficients for f in graph.wait_frames(expect_frames)]
     graph.clear()
-    graph.commands.publish(_command(EmotionState.COMMANDED, ["angry", "sad"], [3.0, 1.0]))
+    graph.commands.publish(_command(labels=["angry", "sad"], weights=[3.0, 1.0]))
     time.sleep(0.3)
     graph.speak(speech)
     angry = [f.coefficients for f in graph.wait_frames(expect_frames)]
@@ -176,13 +176,13 @@ def test_a_commanded_emotion_shows_until_it_is_taken_back(graph, speech, expect_
     assert shown.probabilities[list(shown.labels).index("angry")] == pytest.approx(0.75)
     assert np.abs(np.array(angry) - np.array(heard)).max() > 0.01
     graph.clear()
-    graph.commands.publish(_command(EmotionState.BLENDED, dominant="happy", blend=0.5))
+    graph.commands.publish(_command("happy", blend=0.5))
     time.sleep(0.3)
     graph.speak(speech[:16000])
     graph.wait_frames(30)
     assert (graph.feelings[-1].source, graph.feelings[-1].blend) == (EmotionState.BLENDED, 0.5)
     graph.clear()
-    graph.commands.publish(_command(EmotionState.HEARD))
+    graph.commands.publish(_command())
     time.sleep(0.3)
     graph.speak(speech)
     again = [f.coefficients for f in graph.wait_frames(expect_frames)]
@@ -193,14 +193,15 @@ def test_a_commanded_emotion_shows_until_it_is_taken_back(graph, speech, expect_
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (_command(EmotionState.COMMANDED, ["bored"], [1.0]), "'bored'"),
-        (_command(EmotionState.COMMANDED, ["happy", "sad"], [1.0]), "2 labels, but 1 prob"),
-        (_command(EmotionState.COMMANDED, ["happy"], [float("nan")]), "nan"),
-        (_command(EmotionState.COMMANDED, ["happy"], [-1.0]), "-1"),
-        (_command(EmotionState.COMMANDED, ["happy"], [0.0]), "sum to 0"),
-        (_command(EmotionState.COMMANDED, dominant="happy", intensity=7.0), "7"),
-        (_command(EmotionState.BLENDED, dominant="happy", blend=1.5), "1.5"),
-        (_command(9, dominant="happy"), "source 9"),
+        (_command("bored"), "'bored'"),
+        (_command(labels=["happy", "sad"], weights=[1.0]), "2 labels, but 1 weight"),
+        (_command(labels=["happy"], weights=[float("nan")]), "nan"),
+        (_command(labels=["happy"], weights=[-1.0]), "-1"),
+        (_command(labels=["happy"], weights=[0.0]), "sum to 0"),
+        (_command("happy", intensity=7.0), "7"),
+        (_command("happy", blend=1.5), "1.5"),
+        (_command("happy", labels=["sad"], weights=[1.0]), "one of the two"),
+        (_command("happy", hold=-1.0), "hold -1 s"),
     ],
 )
 def test_a_wrong_command_is_refused_by_name(graph, command, words):

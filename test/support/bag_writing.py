@@ -45,6 +45,9 @@ def blendshapes(store: Typestore, values: np.ndarray, stamp_ns: int, sequence: i
     return store.types[types.BLENDSHAPES](
         header=types.make_header(store, stamp_ns),
         sequence=sequence,
+        frame=sequence,
+        kind=0,
+        head=np.zeros(3, np.float32),
         speech_activity=1.0,
         coefficients=values.astype(np.float32),
     )
