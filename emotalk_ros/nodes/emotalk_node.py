@@ -10,10 +10,10 @@ cleanup         frees the network
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
-from itertools import count
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -74,7 +74,7 @@ class EmotalkNode(LifecycleNode):
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._failure = ""
-        self._published = count()
+        self._published = itertools.count()
         self._active_since = time.monotonic()
         self._warn = Throttled(self.get_logger().warning)
         self._remind = Throttled(self.get_logger().warning, period=60.0)

@@ -67,7 +67,7 @@ def emotion_state(
     valence: float = math.nan,
     confidence: float = math.nan,
 ) -> EmotionState:
-    """An EmotionState with one finite probability per label; `heard` None: the same ones. Raises ValueError otherwise."""
+    """An EmotionState with one finite probability per label; `heard` None: the same. Raises ValueError otherwise."""
     values = np.asarray(probabilities, dtype=np.float64)
     if values.shape != (len(labels),):
         raise ValueError(f"{values.shape} probabilities for {len(labels)} labels")
