@@ -164,10 +164,7 @@ def _resting_habits(
     coefficients: NDArray[np.float64], style: PersonalStyle, lively: NDArray[np.float64], fps: float
 ) -> NDArray[np.float64]:
     """Adds the person's resting face and the brows' beat on loud syllables."""
-    for side in ("Left", "Right"):
-        coefficients[:, INDEX[f"mouthSmile{side}"]] += style.resting_smile
-        coefficients[:, INDEX[f"browDown{side}"]] += max(style.resting_brow, 0.0)
-    coefficients[:, INDEX["browInnerUp"]] += max(-style.resting_brow, 0.0)
+    coefficients = coefficients + style.resting()
     quick = gaussian_filter1d(lively, 0.08 * fps, mode="nearest")
     slow = gaussian_filter1d(lively, 0.6 * fps, mode="nearest")
     beat = style.brow_beat * np.clip((quick - slow) * 2.5, 0.0, 1.0)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emotalk_ros.emotions import EMOTIONS, canonical
 from emotalk_ros.face.expressions import expression
-from emotalk_ros.face.names import ARKIT_NAMES, COUNT
+from emotalk_ros.face.names import ARKIT_NAMES, COUNT, INDEX
 
 PERSONS = 24
 """Number of personal styles (as many as RAVDESS has actors)."""
@@ -32,6 +32,8 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "eyes": ("eyeWide", "eyeSquint", "eyeBlink", "eyeLook"),
     "cheeks": ("cheek", "nose"),
     "corners": ("mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch"),
+    "open_mouth": ("mouthUpperUp", "mouthLowerDown", "jawOpen"),
+    "pressed_mouth": ("mouthPress", "mouthShrug", "mouthRoll"),
 }
 
 
@@ -52,6 +54,11 @@ class PersonalStyle:
     resting_brow: float = 0.0
     """Resting browDown (> 0) or browInnerUp (< 0)."""
     blinks_per_minute: float = 18.0
+    open_mouth: float = 1.0
+    """Gain of what parts the lips in an expression: some smile with their teeth, some with closed lips."""
+    pressed_mouth: float = 1.0
+    inner_brow: float = 0.0
+    """-1..1: the share by which the inner brow leads the outer one."""
 
     def gains(self) -> NDArray[np.float32]:
         """What multiplies each coefficient of an expression, (52,)."""
@@ -60,9 +67,20 @@ class PersonalStyle:
             for group, starts in _GROUPS.items():
                 if name.startswith(starts):
                     gains[k] = getattr(self, group)
+            if name.startswith(("browInner", "browOuter")):
+                gains[k] *= 1.0 + (self.inner_brow if name.startswith("browInner") else -self.inner_brow)
             if name.endswith(("Left", "Right")):
                 gains[k] *= 1.0 + (self.asymmetry if name.endswith("Left") else -self.asymmetry)
         return gains
+
+    def resting(self) -> NDArray[np.float32]:
+        """The face at rest, (52,)."""
+        face = np.zeros(COUNT, dtype=np.float32)
+        for side in ("Left", "Right"):
+            face[INDEX[f"mouthSmile{side}"]] = self.resting_smile
+            face[INDEX[f"browDown{side}"]] = max(self.resting_brow, 0.0)
+        face[INDEX["browInnerUp"]] = max(-self.resting_brow, 0.0)
+        return face
 
 
 @lru_cache(maxsize=PERSONS)
@@ -89,6 +107,9 @@ def personal_style(person: int) -> PersonalStyle:
         resting_smile=float(rng.uniform(0.0, 0.05)),
         resting_brow=float(rng.normal(0.0, 0.03)),
         blinks_per_minute=float(rng.uniform(12.0, 26.0)),
+        open_mouth=gain(0.30),
+        pressed_mouth=gain(0.25),
+        inner_brow=float(np.clip(rng.normal(0.0, 0.14), -0.28, 0.28)),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from emotalk_ros.motion.frame import FaceFrame
 from emotalk_ros.motion.stage import FrameContext, Stage
 from emotalk_ros.motion.stages.blinks import Blinks, BlinkSettings
+from emotalk_ros.motion.stages.expression import Expression, ExpressionSettings
 from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothing, ExpressionSmoothingSettings
 from emotalk_ros.motion.stages.gains import Gains, GainSettings
 from emotalk_ros.motion.stages.level_jaw import LevelJaw, LevelJawSettings
@@ -31,20 +32,22 @@ class MotionSettings:
     """Settings of every stage, in the order in which the stages run."""
 
     level_jaw: LevelJawSettings = field(default_factory=LevelJawSettings)
-    gains: GainSettings = field(default_factory=GainSettings)
     smoothing: SmoothingSettings = field(default_factory=SmoothingSettings)
     expression_smoothing: ExpressionSmoothingSettings = field(default_factory=ExpressionSmoothingSettings)
     rest: RestSettings = field(default_factory=RestSettings)
+    expression: ExpressionSettings = field(default_factory=ExpressionSettings)
+    gains: GainSettings = field(default_factory=GainSettings)
     blinks: BlinkSettings = field(default_factory=BlinkSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
 
 
 STAGES: dict[str, type[Stage[Any]]] = {
     "level_jaw": LevelJaw,
-    "gains": Gains,
     "smoothing": Smoothing,
     "expression_smoothing": ExpressionSmoothing,
     "rest": Rest,
+    "expression": Expression,
+    "gains": Gains,
     "blinks": Blinks,
     "limits": Limits,
 }

@@ -10,6 +10,7 @@ from emotalk_ros.face.names import LOWER_FACE, UPPER_FACE
 from emotalk_ros.motion import MotionPipeline, MotionSettings, closing_frames
 from emotalk_ros.motion.pipeline import STAGES
 from emotalk_ros.motion.stages.blinks import BlinkSettings
+from emotalk_ros.motion.stages.expression import ExpressionSettings
 from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothingSettings
 from emotalk_ros.motion.stages.gains import GainSettings
 from emotalk_ros.motion.stages.level_jaw import LevelJawSettings
@@ -21,6 +22,7 @@ OFF = MotionSettings(
     smoothing=SmoothingSettings(time=0.0),
     expression_smoothing=ExpressionSmoothingSettings(time=0.0),
     rest=RestSettings(on=False),
+    expression=ExpressionSettings(share=0.0),
     blinks=BlinkSettings(on=False),
 )
 

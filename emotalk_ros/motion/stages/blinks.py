@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from emotalk_ros.face.names import BLINK
+from emotalk_ros.face.names import BLINK, indices
 from emotalk_ros.motion.frame import FaceFrame
 from emotalk_ros.motion.stage import FrameContext, Stage, check_rising
+
+WIDE = indices(["eyeWideLeft", "eyeWideRight"])
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class Blinks(Stage[BlinkSettings]):
         self._drawn_for: BlinkSettings | None = None
 
     def step(self, frame: FaceFrame, context: FrameContext) -> FaceFrame:
-        """Close the lids, at least as far as they are."""
+        """Close the lids, at least as far as they are; eyes that are open wide close as well."""
         if not self.settings.on:
             return frame
         made = frame.coefficients.copy()
-        made[BLINK] = np.maximum(made[BLINK], self._closed(frame.index / context.fps))
+        closed = self._closed(frame.index / context.fps)
+        made[BLINK] = np.maximum(made[BLINK], closed)
+        made[WIDE] *= np.float32(1.0 - closed)
         return replace(frame, coefficients=made)
 
     def _closed(self, seconds: float) -> float:

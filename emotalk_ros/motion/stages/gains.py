@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +12,9 @@ import numpy as np
 from emotalk_ros.face.names import COUNT, INDEX, LOWER_FACE, UPPER_FACE
 from emotalk_ros.motion.frame import Array, FaceFrame
 from emotalk_ros.motion.stage import FrameContext, Stage, check_range
+
+SETS_IN = 0.1
+"""Time constant in seconds with which new gains set in."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,19 @@ class GainSettings:
 class Gains(Stage[GainSettings]):
     """See the module."""
 
+    def reset(self) -> None:
+        """The next frame's gains count at once."""
+        self._factors: Array | None = None
+
     def step(self, frame: FaceFrame, context: FrameContext) -> FaceFrame:
-        """Multiply, and cut to 0..1."""
-        return replace(frame, coefficients=np.clip(frame.coefficients * self.settings.factors, 0.0, 1.0))
+        """Multiply, and cut to 0..1; new gains set in within a moment, without a jump."""
+        wanted = self.settings.factors
+        if self._factors is None:
+            self._factors = wanted
+        elif self._factors is not wanted:
+            self._factors = self._factors + np.float32(-math.expm1(-context.seconds / SETS_IN)) * (
+                wanted - self._factors
+            )
+            if np.abs(self._factors - wanted).max() < 1e-3:
+                self._factors = wanted
+        return replace(frame, coefficients=np.clip(frame.coefficients * self._factors, 0.0, 1.0))
