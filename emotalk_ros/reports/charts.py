@@ -1,22 +1,34 @@
-"""Charts as inline SVG, drawn by hand: no script, no font, nothing to fetch, sharp at any zoom.
+"""Charts of the reports as inline SVG, drawn by matplotlib: no script, no font, nothing to fetch.
 
-Colours are CSS variables of the page (`report_html.STYLE`), so that the charts follow light and dark.
-All functions are pure: equal arguments give equal text.
+Colours are variables of the page's style sheet (`templates/style.css`), so that charts follow light and dark.
+Equal arguments give equal text.
 """
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
+from emotalk_ros.emotions import SYNONYMS
+from emotalk_ros.reports.html import chart_legend, note
+from emotalk_ros.units import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 WIDTH = 1000.0
-"""Width of every chart in SVG units; the page scales it."""
-LEFT, RIGHT = 92.0, 12.0
+"""Width of a chart in SVG units; the page scales it."""
+LEFT, RIGHT, BOTTOM, TOP = 92.0, 12.0, 22.0, 6.0
+"""Margins around what is drawn, in SVG units."""
 
 EMOTION_COLOURS: dict[str, str] = {
     "neutral": "#8b95a5",
@@ -28,125 +40,62 @@ EMOTION_COLOURS: dict[str, str] = {
     "disgust": "#6f9a3c",
     "surprised": "#e07fb0",
 }
-"""A colour for each home emotion; other labels take `--c4` and so on in turn."""
+"""A colour for each home emotion; other labels take `--c1` and so on in turn."""
+
+CURVES: dict[str, tuple[str, str]] = {
+    "ours": ("--ours", "-"),
+    "reference": ("--reference", "-"),
+    "recorded": ("--recorded", "--"),
+    "third": ("--c3", "-"),
+    "fourth": ("--c4", "-"),
+}
+"""Colour and line style of each kind of curve."""
+GROUPS = ("--ours", "--reference", "--recorded", "--c3", "--c4")
+"""Colours of the groups of a histogram, in turn."""
+
+# matplotlib knows no CSS variables: each is drawn in a colour of its own that `_svg` replaces.
+_VARIABLES = ("--ink", "--soft", "--line", "--band", "--wave", "--bad", *GROUPS, "--c1", "--c2", "--c5", "--c6")
+_STANDS_FOR = {name: f"#0000{number:02x}" for number, name in enumerate(_VARIABLES, 1)}
 
 
 @dataclass(frozen=True)
 class Series:
-    """A curve: times (n,) in seconds, values (n,), a name for the legend, a CSS class (`s-ours`, `s-reference`, ...).
-
-    NaN breaks the curve.
-    """
+    """A curve: a name for the legend, times (n,) in seconds, values (n,), a kind of `CURVES`. NaN breaks the curve."""
 
     name: str
     times: NDArray[np.float64]
     values: NDArray[np.float64]
-    kind: str = "s-ours"
+    kind: str = "ours"
 
 
 @dataclass(frozen=True)
 class Band:
-    """A row of a time chart: its label, its curves and the value range shown (None: from the curves)."""
+    """A row of a time chart: its label, its curves, the value range shown (None: from the curves), marks in seconds."""
 
     label: str
     series: Sequence[Series]
     low: float | None = 0.0
     high: float | None = None
     height: float = 54.0
-    marks: Sequence[tuple[float, str]] = field(default=())
+    marks: Sequence[float] = ()
+
+    def range(self) -> tuple[float, float]:
+        """(low, high) shown: what the band asks for, else the curves' extremes with a little air."""
+        values = np.concatenate([np.asarray(s.values, np.float64) for s in self.series] or [np.zeros(1)])
+        values = values[np.isfinite(values)]
+        low = self.low if self.low is not None else float(values.min(initial=0.0))
+        high = self.high if self.high is not None else max(float(values.max(initial=0.0)) * 1.08, low + 0.05)
+        return low, high
 
 
-def _number(value: float) -> str:
-    """At most two decimals, no trailing zeros, no minus zero."""
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
+def colour(name: str) -> str:
+    """What matplotlib is to draw with: a variable of the page as its stand-in, any other colour as it is."""
+    return _STANDS_FOR.get(name, name)
 
 
-def nice_step(span: float, target: int = 8) -> float:
-    """A step of 1, 2 or 5 times a power of ten that divides `span` into about `target` parts."""
-    if not (span > 0 and math.isfinite(span)):
-        return 1.0
-    raw = span / target
-    power = 10.0 ** math.floor(math.log10(raw))
-    return next(power * m for m in (1, 2, 5, 10) if power * m >= raw * 0.999)
-
-
-def _x(time: float, start: float, end: float) -> float:
-    return LEFT + (time - start) / max(end - start, 1e-9) * (WIDTH - LEFT - RIGHT)
-
-
-def _svg(height: float, body: Sequence[str], title: str, width: float = WIDTH) -> str:
-    head = (
-        f'<svg class="chart" viewBox="0 0 {_number(width)} {_number(height)}" role="img" aria-label="{escape(title)}">'
-    )
-    return "".join([head, f"<title>{escape(title)}</title>", *body, "</svg>"])
-
-
-def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
-    place = f'x="{_number(x)}" y="{_number(y)}"'
-    return f'<text {place} text-anchor="{anchor}" class="{kind}">{escape(text)}</text>'
-
-
-def _time_axis(start: float, end: float, top: float, bottom: float, labels: bool) -> list[str]:
-    step = nice_step(end - start)
-    parts = []
-    for n in range(math.ceil(start / step - 1e-9), math.floor(end / step + 1e-9) + 1):
-        x = _number(_x(n * step, start, end))
-        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{_number(top)}" y2="{_number(bottom)}"/>')
-        if labels:
-            parts.append(_text(float(x), bottom + 14, f"{_number(n * step)} s", "tick", "middle"))
-    return parts
-
-
-def polyline(series: Series, start: float, end: float, low: float, high: float, top: float, height: float) -> str:
-    """The curve as one path, thinned to what the width can show (extremes of each column kept), broken at NaN."""
-    inside = (series.times >= start - 0.1) & (series.times <= end + 0.1)
-    times, values = np.asarray(series.times)[inside], np.asarray(series.values)[inside]
-    times, values = _thinned(times, values, 2 * int(WIDTH))
-    commands, pen_down = [], False
-    for time, value in zip(times.tolist(), values.tolist(), strict=True):
-        if not math.isfinite(value):
-            pen_down = False
-            continue
-        y = top + height - (min(max(value, low), high) - low) / max(high - low, 1e-9) * height
-        commands.append(f"{'L' if pen_down else 'M'}{_number(_x(time, start, end))} {_number(y)}")
-        pen_down = True
-    return f'<path class="line {series.kind}" d="{"".join(commands)}"/>' if commands else ""
-
-
-def _thinned(
-    times: NDArray[np.float64], values: NDArray[np.float64], columns: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if len(times) <= 2 * columns:
-        return times, values
-    keep: list[int] = []
-    for part in np.array_split(np.arange(len(times)), columns):
-        finite = part[np.isfinite(values[part])]
-        keep += (
-            [int(part[0])]
-            if not len(finite)
-            else sorted({int(finite[values[finite].argmin()]), int(finite[values[finite].argmax()])})
-        )
-    return times[keep], values[keep]
-
-
-def waveform(audio: ArrayLike, rate: float, start: float, end: float, top: float, height: float) -> str:
-    """Audio (n,) from `start` to `end` seconds as the envelope of its extremes in each column."""
-    samples = np.asarray(audio, dtype=np.float64)
-    first, last = max(int(start * rate), 0), min(math.ceil(end * rate), len(samples))
-    part = samples[first:last]
-    if not len(part):
-        return ""
-    columns = min(int(WIDTH), len(part))
-    edges = np.linspace(0, len(part), columns + 1).astype(int)
-    scale = max(float(np.abs(samples).max()), 1e-3)
-    upper = np.maximum.reduceat(part, edges[:-1]) / scale
-    lower = np.minimum.reduceat(part, edges[:-1]) / scale
-    middle, half = top + height / 2, height / 2
-    x = [_x(start + (edge + 0.5) / rate, start, end) for edge in edges[:-1]]
-    forth = [f"{_number(a)} {_number(middle - u * half)}" for a, u in zip(x, upper.tolist(), strict=True)]
-    back = [f"{_number(a)} {_number(middle - v * half)}" for a, v in zip(x[::-1], lower[::-1].tolist(), strict=True)]
-    return f'<path class="wave" d="M{"L".join(forth + back)}Z"/>'
+def emotion_colour(label: str, index: int = 0) -> str:
+    """The colour of a label, the same in every chart: a fixed one, or a variable of the page."""
+    return EMOTION_COLOURS.get(SYNONYMS.get(label, label)) or f"--c{index % 6 + 1}"
 
 
 def time_chart(
@@ -154,172 +103,160 @@ def time_chart(
     start: float,
     end: float,
     audio: ArrayLike | None = None,
-    rate: float = 16000.0,
+    rate: float = SAMPLE_RATE,
     title: str = "Coefficients over time",
-) -> str:
-    """Bands above each other on one time axis, the waveform (if given) on top."""
-    body, y = [], 6.0
+) -> Markup:
+    """Bands above each other on one time axis from `start` to `end` seconds, the waveform (if given) on top."""
+    top = 0.0 if audio is None else 54.0
+    height = top + sum(band.height + 6 for band in bands)
+    figure, axes = _figure(height)
+    axes.set(xlim=(start, max(end, start + 1e-3)), ylim=(height, 0))
+    places, labels = [], []
     if audio is not None:
-        body += [_text(LEFT - 8, y + 27, "audio", "label", "end"), waveform(audio, rate, start, end, y, 46)]
-        y += 54
-    top = y
-    rows = []
+        times, lower, upper = envelope(audio, rate, start, end)
+        axes.fill_between(times, 23 - 23 * upper, 23 - 23 * lower, color=colour("--wave"), linewidth=0)
+        places, labels = [23.0], ["audio"]
     for band in bands:
-        low, high = band_range(band)
-        rows.append(
-            f'<rect class="band" x="{LEFT}" y="{_number(y)}" width="{WIDTH - LEFT - RIGHT}" height="{band.height}"/>'
-        )
-        rows.append(_text(LEFT - 8, y + band.height / 2 + 4, band.label, "label", "end"))
-        rows.append(_text(WIDTH - RIGHT - 3, y + 10, _number(high), "tick", "end"))
-        rows += [polyline(s, start, end, low, high, y + 3, band.height - 6) for s in band.series]
-        for time, kind in band.marks:
-            x = _number(_x(time, start, end))
-            rows.append(f'<line class="{kind}" x1="{x}" x2="{x}" y1="{_number(y)}" y2="{_number(y + band.height)}"/>')
-        y += band.height + 6
-    body += _time_axis(start, end, 6 if audio is None else top - 48, y - 4, labels=True)
-    return _svg(y + 18, [*body, *rows], title)
+        low, high = band.range()
+        bottom, scale = top + band.height, (band.height - 6) / max(high - low, 1e-9)
+        axes.axhspan(top, bottom, color=colour("--band"), alpha=0.75, linewidth=0, zorder=0)
+        for series in band.series:
+            tint, style = CURVES[series.kind]
+            values = bottom - 3 - (np.clip(series.values, low, high) - low) * scale
+            axes.plot(series.times, values, color=colour(tint), linestyle=style, linewidth=1.6)
+        axes.vlines(list(band.marks), top, bottom, color=colour("--bad"), linewidth=1.5)
+        right = axes.get_yaxis_transform()
+        axes.text(1, top + 2, f"{high:.3g}", transform=right, ha="right", va="top", size=11, color=colour("--soft"))
+        places.append(top + band.height / 2)
+        labels.append(band.label)
+        top = bottom + 6
+    axes.set_yticks(places, labels, color=colour("--ink"), fontsize=12)
+    axes.xaxis.set_major_formatter("{x:g} s")
+    axes.grid(axis="x", color=colour("--line"))
+    return _svg(figure, title)
 
 
-def band_range(band: Band) -> tuple[float, float]:
-    """(low, high) shown: what the band asks for, else the curves' extremes with a little air."""
-    values = np.concatenate([np.asarray(s.values, np.float64) for s in band.series] or [np.zeros(1)])
-    values = values[np.isfinite(values)]
-    low = band.low if band.low is not None else float(values.min(initial=0.0))
-    high = band.high if band.high is not None else max(float(values.max(initial=0.0)) * 1.08, low + 0.05)
-    return low, high
+def envelope(
+    audio: ArrayLike, rate: float, start: float, end: float, columns: int = int(WIDTH)
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Times, smallest and largest value of audio (n,) in each of at most `columns` parts between `start` and `end` s.
+
+    The loudest sample of the whole clip is 1.
+    """
+    samples = np.asarray(audio, dtype=np.float64)
+    first, last = max(int(start * rate), 0), min(math.ceil(end * rate), len(samples))
+    part = samples[first:last] / max(float(np.abs(samples).max(initial=0.0)), 1e-3)
+    edges = np.linspace(0, len(part), min(columns, len(part)) + 1).astype(int)[:-1]
+    if not len(edges):
+        return np.zeros(0), np.zeros(0), np.zeros(0)
+    return (first + edges + 0.5) / rate, np.minimum.reduceat(part, edges), np.maximum.reduceat(part, edges)
 
 
-def legend(series: Sequence[Series]) -> str:
-    """Names and strokes of the curves, each once."""
-    seen = {s.name: s.kind for s in series}
-    items = "".join(
-        f'<span class="key"><i class="stroke {kind}"></i>{escape(name)}</span>' for name, kind in seen.items()
-    )
-    return f'<div class="legend">{items}</div>'
-
-
-def emotion_colour(label: str, index: int = 0) -> str:
-    """The colour of a label, the same in every chart."""
-    from emotalk_ros.emotions import SYNONYMS
-
-    home = SYNONYMS.get(label, label)
-    return EMOTION_COLOURS.get(home) or f"var(--c{index % 6 + 1})"
+def legend(series: Sequence[Series]) -> Markup:
+    """Names and colours of the curves, each once."""
+    return chart_legend({s.name: CURVES[s.kind][0] for s in series})
 
 
 def emotion_timeline(
     times: ArrayLike, probabilities: ArrayLike, labels: Sequence[str], start: float, end: float
-) -> str:
+) -> Markup:
     """Probabilities (T, L) stacked over time: which emotion was heard, and how sure."""
     t, p = np.asarray(times, np.float64), np.asarray(probabilities, np.float64)
     if len(t) > 700:
         keep = np.linspace(0, len(t) - 1, 700).round().astype(int)
         t, p = t[keep], p[keep]
-    height, top = 120.0, 6.0
-    edges = np.concatenate(
-        [np.zeros((len(p), 1)), np.cumsum(p / np.maximum(p.sum(axis=1, keepdims=True), 1e-9), axis=1)], axis=1
-    )
-    body = [_text(LEFT - 8, top + height / 2, "emotion", "label", "end")]
-    x = [_number(_x(v, start, end)) for v in t.tolist()]
-    for k, label in enumerate(labels):
-        lower = [f"{a} {_number(top + height * (1 - e))}" for a, e in zip(x, edges[:, k].tolist(), strict=True)]
-        upper = [f"{a} {_number(top + height * (1 - e))}" for a, e in zip(x, edges[:, k + 1].tolist(), strict=True)]
-        colour = emotion_colour(label, k)
-        body.append(
-            f'<path fill="{colour}" d="M{"L".join(upper + lower[::-1])}Z"><title>{escape(label)}</title></path>'
-        )
-    body += _time_axis(start, end, top, top + height, labels=True)
-    keys = "".join(
-        f'<span class="key"><i class="swatch" style="background:{emotion_colour(label, k)}"></i>{escape(label)}</span>'
-        for k, label in enumerate(labels)
-    )
-    return _svg(top + height + 20, body, "Emotion over time") + f'<div class="legend">{keys}</div>'
+    figure, axes = _figure(120.0)
+    colours = [emotion_colour(label, k) for k, label in enumerate(labels)]
+    p = p / np.maximum(p.sum(axis=1, keepdims=True), 1e-9)
+    axes.stackplot(t, p.T, colors=[colour(c) for c in colours], linewidth=0)
+    axes.set_ylim(0.0, 1.0)
+    axes.set_xlim(start, max(end, start + 1e-3))
+    axes.set_yticks([0.5], ["emotion"], color=colour("--ink"), fontsize=12)
+    axes.xaxis.set_major_formatter("{x:g} s")
+    return _svg(figure, "Emotion over time") + chart_legend(dict(zip(labels, colours, strict=True)))
 
 
-def histogram(
-    groups: Mapping[str, ArrayLike], unit: str, bins: int = 36, title: str = "Histogram", high: float | None = None
-) -> str:
-    """Distributions of one quantity side by side: name to values; filled for the first, outlined for the rest."""
-    data = {name: np.asarray(v, np.float64)[np.isfinite(np.asarray(v, np.float64))] for name, v in groups.items()}
-    data = {name: v for name, v in data.items() if len(v)}
+def histogram(groups: Mapping[str, ArrayLike], unit: str, bins: int = 36, title: str = "Histogram") -> Markup:
+    """Distributions of one quantity: name to values; filled for the first, outlined for the rest."""
+    arrays = {name: np.asarray(v, np.float64) for name, v in groups.items()}
+    data = {name: v[np.isfinite(v)] for name, v in arrays.items() if np.isfinite(v).any()}
     if not data:
-        return '<p class="note">nothing to show</p>'
-    top_value = high or max(float(np.quantile(v, 0.995)) for v in data.values())
+        return note("nothing to show")
     low = min(0.0, *(float(v.min()) for v in data.values()))
-    top_value = top_value if top_value > low else low + 1.0
-    edges = np.linspace(low, top_value, bins + 1)
-    shares = {name: np.histogram(np.clip(v, low, top_value), edges)[0] / len(v) for name, v in data.items()}
-    most = max(float(s.max()) for s in shares.values())
-    height, top, body = 150.0, 6.0, []
-    step = nice_step(top_value - low)
-    for n in range(math.ceil(low / step - 1e-9), math.floor(top_value / step + 1e-9) + 1):
-        x = _x(n * step, low, top_value)
-        body.append(_text(x, top + height + 14, f"{_number(n * step)} {unit}", "tick", "middle"))
-    for k, (name, share) in enumerate(shares.items()):
-        points = []
-        for a, b, value in zip(edges[:-1].tolist(), edges[1:].tolist(), share.tolist(), strict=True):
-            y = _number(top + height * (1 - value / most))
-            points += [f"{_number(_x(a, low, top_value))} {y}", f"{_number(_x(b, low, top_value))} {y}"]
-        base = _number(top + height)
-        outline = f"M{_number(LEFT)} {base}L{'L'.join(points)}L{_number(WIDTH - RIGHT)} {base}"
-        body.append(f'<path class="hist h{k}" d="{outline}"><title>{escape(name)}</title></path>')
-    body.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{top + height}" y2="{top + height}"/>')
-    keys = "".join(f'<span class="key"><i class="swatch h{k}"></i>{escape(n)}</span>' for k, n in enumerate(shares))
-    return _svg(top + height + 20, body, title) + f'<div class="legend">{keys}</div>'
-
-
-def confusion(matrix: ArrayLike, labels: Sequence[str], title: str = "Confusion") -> str:
-    """(L, L) counts, row actual, column predicted, as an HTML table shaded by the share of the row."""
-    counts = np.asarray(matrix, np.int64)
-    rows = [
-        '<tr><th class="corner">actual \\ heard</th>'
-        + "".join(f'<th class="turned">{escape(n)}</th>' for n in labels)
-        + "<th>recall</th></tr>"
-    ]
-    for k, label in enumerate(labels):
-        total = int(counts[k].sum())
-        if not total:
-            continue
-        cells = []
-        for j in range(len(labels)):
-            share = counts[k, j] / total
-            kind = "hit" if j == k else "miss"
-            cells.append(
-                f'<td class="{kind}" style="--share:{share:.3f}" title="{share:.0%}">{counts[k, j] or ""}</td>'
-            )
-        rows.append(f"<tr><th>{escape(label)}</th>{''.join(cells)}<td>{counts[k, k] / total:.2f}</td></tr>")
-    return f'<table class="confusion" aria-label="{escape(title)}">{"".join(rows)}</table>'
+    high = max(float(np.quantile(v, 0.995)) for v in data.values())
+    edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+    figure, axes = _figure(150.0)
+    colours = {name: GROUPS[k % len(GROUPS)] for k, name in enumerate(data)}
+    for name, values in data.items():
+        share = np.histogram(np.clip(values, low, edges[-1]), edges)[0] / len(values)
+        tint, first = colour(colours[name]), name == next(iter(data))
+        if first:
+            axes.stairs(share, edges, fill=True, color=tint, alpha=0.3)
+        axes.stairs(share, edges, color=tint, linewidth=1.5)
+    axes.set(xlim=(edges[0], edges[-1]), yticks=[])
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(f"{{x:g}} {unit}")
+    return _svg(figure, title) + chart_legend(colours)
 
 
 def bars(
     rows: Sequence[tuple[str, float, float, float]],
     unit: str,
     title: str,
-    worse: Sequence[str] = (),
+    others: Sequence[str] = (),
     width: float = WIDTH,
-) -> str:
-    """Horizontal bars with intervals: (name, value, low, high); names in `worse` are drawn as comparison rows."""
+) -> Markup:
+    """Horizontal bars with intervals: (name, value, low, high); names in `others` are drawn as comparison rows."""
     rows = [row for row in rows if math.isfinite(row[1])]
     if not rows:
-        return '<p class="note">nothing to show</p>'
-    left, line = 180.0, 22.0
-    most = max(max(v, h if math.isfinite(h) else v) for _, v, _, h in rows) or 1.0
-    least = min(0.0, *(min(v, a if math.isfinite(a) else v) for _, v, a, _ in rows))
-
-    def place(value: float) -> float:
-        return left + (value - least) / (most - least) * (width - left - 70)
-
-    body = []
+        return note("nothing to show")
+    figure, axes = _figure(22.0 * len(rows), width, left=180.0, right=70.0, bottom=4.0)
     for k, (name, value, low, high) in enumerate(rows):
-        y = 6 + k * line
-        kind = "bar other" if name in worse else "bar"
-        a, b = sorted((place(0.0), place(value)))
-        body.append(_text(left - 8, y + 13, name, "label", "end"))
-        body.append(f'<rect class="{kind}" x="{_number(a)}" y="{_number(y)}" width="{_number(b - a)}" height="16"/>')
-        if math.isfinite(low) and math.isfinite(high):
-            body.append(
-                f'<line class="whisker" x1="{_number(place(low))}" x2="{_number(place(high))}" '
-                f'y1="{_number(y + 8)}" y2="{_number(y + 8)}"/>'
-            )
-        end = place(max(value, high if math.isfinite(high) else value))
-        body.append(_text(end + 6, y + 13, f"{value:.3f} {unit}".strip(), "tick"))
-    return _svg(8 + len(rows) * line, body, title, width)
+        axes.barh(k, value, height=0.73, color=colour("--wave" if name in others else "--ours"))
+        known = math.isfinite(low) and math.isfinite(high)
+        if known:
+            axes.hlines(k, low, high, color=colour("--ink"), linewidth=1.6)
+        text = f"{value:.3f} {unit}".strip()
+        axes.annotate(
+            text, (max(value, high if known else value, 0.0), k), (6, 0), textcoords="offset points", va="center",
+            fontsize=11, annotation_clip=False, color=colour("--soft"),
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [row[0] for row in rows], color=colour("--ink"), fontsize=12)
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xticks=[])
+    axes.margins(x=0)
+    return _svg(figure, title)
+
+
+def _figure(
+    height: float, width: float = WIDTH, left: float = LEFT, right: float = RIGHT, bottom: float = BOTTOM
+) -> tuple[Figure, Axes]:
+    """An empty chart whose drawing area is `height` high, all in SVG units."""
+    from matplotlib.figure import Figure
+
+    whole = height + bottom + TOP
+    figure = Figure(figsize=(width / 72, whole / 72), facecolor="none")
+    axes = figure.add_axes((left / width, bottom / whole, (width - left - right) / width, height / whole))
+    axes.patch.set_visible(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelcolor=colour("--soft"), labelsize=11)
+    return figure, axes
+
+
+def _svg(figure: Figure, title: str) -> Markup:
+    """The drawing as an SVG element that takes colours and font from the page."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": title, "text.parse_math": False, "font.family": "sans-serif"}
+    ):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue().partition("<svg")[2].partition(">")[2]
+    text = re.sub(r"(?s)<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", text)
+    text = re.sub(r' id="\w+_\d+"', "", text).replace("xlink:href", "href")  # nothing refers to these identifiers
+    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
+    text = re.sub(r"\s*\n\s*", " ", text)
+    text = re.sub(r"#0000[01][0-9a-f]", lambda found: f"var({_VARIABLES[int(found[0][1:], 16) - 1]})", text)
+    width, height = figure.get_size_inches() * 72
+    head = Markup('<svg class="chart" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}"><title>{}</title>')
+    return head.format(width, height, title, title) + Markup(text.strip())

@@ -48,7 +48,7 @@ def evaluation_page(name: str, result: Evaluation, example: str = "") -> str:
     ]
     data = found["dataset"]
     subtitle = f"{data['clips']} clips ({data['kind']}); face: {found['face']}"
-    return html.page(f"Evaluation on {name}", subtitle, _facts(found), [s for s in sections if s])
+    return html.page(f"Evaluation on {name}", subtitle, _facts(found), sections)
 
 
 def _value(figures: Mapping[str, Any], key: str) -> float:
@@ -107,7 +107,7 @@ def _main_table(found: Mapping[str, Any]) -> str:
             value = _value(figures, key)
             low, high = (figures.get(key) or (None, None, None))[1:3]
             text = html.with_interval(None if math.isnan(value) else value, low, high, digits)
-            cells.append(html.Html(f"<b>{text}</b>") if best.get(key) == value else text)
+            cells.append(html.bold(text) if best.get(key) == value else text)
         table.append(html.Row(cells, "other" if name in REFERENCE_ROWS else ""))
     note = (
         "Mean over clips; small: 95 % bootstrap interval (whole actors drawn where there are several). LVE, EVE: "
@@ -131,8 +131,8 @@ def _bars(found: Mapping[str, Any]) -> str:
                 low, high = (math.nan if v is None else float(v) for v in value[1:3])
                 bars.append((f"{name} {mode}".strip(), float(value[0]), low, high))
         if [b for b in bars if math.isfinite(b[1])]:
-            parts.append(f"<div><h3>{label}</h3>{charts.bars(bars, '', label, REFERENCE_ROWS, 520.0)}</div>")
-    return html.section("How sure", f'<div class="two">{"".join(parts)}</div>') if parts else ""
+            parts.append(html.heading(label) + charts.bars(bars, "", label, REFERENCE_ROWS, 520.0))
+    return html.section("How sure", html.columns(*parts)) if parts else ""
 
 
 def _recognition(found: Mapping[str, Any]) -> str:
@@ -154,13 +154,11 @@ def _recognition(found: Mapping[str, Any]) -> str:
         for e in entries
     ]
     head = ["", "", "clips", "UAR", "UAR of labels present", "accuracy", "arousal", "arousal balanced", "chance UAR"]
-    matrices = "".join(
-        f"<div><h3>{html.escape(e['model'])}, {e['mode']}</h3>"
-        f'<div class="scroll">{charts.confusion(e["confusion"], e["labels"])}</div></div>'
-        for e in entries
-    )
+    matrices = [
+        html.heading(f"{e['model']}, {e['mode']}") + html.confusion(e["confusion"], e["labels"]) for e in entries
+    ]
     note = "UAR: unweighted average recall. Arousal: happy, angry, fearful, surprised against the rest."
-    return html.section("Emotions recognised", html.table(head, rows), f'<div class="two">{matrices}</div>', note=note)
+    return html.section("Emotions recognised", html.table(head, rows), html.columns(*matrices), note=note)
 
 
 def _groups(found: Mapping[str, Any], key: str, title: str) -> str:
@@ -195,7 +193,7 @@ def _errors(result: Evaluation) -> str:
         data = {n: np.array([math.nan if v is None else v for v in values]) for n, values in groups.items()}
         data = {n: v for n, v in data.items() if np.isfinite(v).sum() > 1}
         if data:
-            parts += [f"<h3>{label}</h3>", charts.histogram(data, unit, title=label)]
+            parts += [html.heading(label), charts.histogram(data, unit, title=label)]
     return html.section("Distribution over clips", *parts) if parts else ""
 
 
@@ -217,9 +215,9 @@ def _origin(found: Mapping[str, Any]) -> str:
     table = html.table(["model", "type", "size", "hop s", "context s", "look-ahead s", "digest"], models)
     data = found["dataset"]
     text = (
-        f"<p class='note'>Data digest {html.escape(data['digest'])}; {data['skipped']} files without a label or "
-        f"partner left out. Style: {html.escape(found['style'])}. Streamed runs use the node's smoothing and rest "
+        f"Data digest {data['digest']}; {data['skipped']} files without a label or "
+        f"partner left out. Style: {found['style']}. Streamed runs use the node's smoothing and rest "
         f"pose, without random blinks. Bootstrap: {found['bootstrap']['resamples']} draws, "
-        f"seed {found['bootstrap']['seed']}.</p>"
+        f"seed {found['bootstrap']['seed']}."
     )
-    return html.section("Where this comes from", table, text)
+    return html.section("Where this comes from", table, html.note(text))

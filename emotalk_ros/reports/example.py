@@ -16,7 +16,7 @@ from emotalk_ros.face import INDEX, FaceBasis
 from emotalk_ros.reports import charts, html
 from emotalk_ros.reports.face import Scene, face_section
 
-KINDS = ("s-ours", "s-third", "s-fourth", "s-recorded")
+KINDS = ("ours", "third", "fourth", "recorded")
 LONGEST_S = 20.0
 
 
@@ -65,10 +65,10 @@ def _curves(
     fps: float,
     bilabials: list[tuple[float, float]],
 ) -> str:
-    kinds = {name: "s-reference" if name == "reference" else KINDS[k % 4] for k, name in enumerate(motions)}
-    kinds.setdefault("reference", "s-reference")
+    kinds = {name: "reference" if name == "reference" else KINDS[k % 4] for k, name in enumerate(motions)}
+    kinds.setdefault("reference", "reference")
     times = np.arange(len(next(iter(gaps.values())))) / fps
-    marks = [((a + b) / 2, "bad-mark") for a, b in bilabials]
+    marks = [(a + b) / 2 for a, b in bilabials]
     scaled = {name: gap / max(float(np.nanpercentile(gap, 98)), 1e-9) for name, gap in gaps.items()}
     series = [charts.Series(name, times, gap, kinds[name]) for name, gap in scaled.items()]
     bands = [charts.Band("lip gap", series, 0.0, 1.1, 90.0, marks)]

@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +134,7 @@ def face_section(basis: FaceBasis, scene: Scene, *, seconds: float = 6.0, title:
     made = film(images, scene.fps / step, sound)
     poster = still(images[int(gap[window].argmax()) // step])
     moving = html.video(made, title, poster) if made else html.image(animation(images, scene.fps / step), title)
-    remark = "" if made else '<p class="note">Without sound: no ffmpeg with H.264 was found.</p>'
+    remark = "" if made else html.note("Without sound: no ffmpeg with H.264 was found.")
     return html.section(title, moving, remark, _stills(basis, scene, window, gap), note=f"{basis.name}; {caption}.")
 
 
@@ -147,14 +146,9 @@ def _stills(basis: FaceBasis, scene: Scene, window: slice, gap: NDArray[np.float
     shares = (0.02, 0.25, 0.5, 0.75, 0.9, 0.99)
     picks = [int(order[round(share * (len(order) - 1))]) + window.start for share in shares]
     view = View(size=220, samples=2)
-    columns = f"72px repeat({len(picks)}, 1fr)"
-    cells = ["<span></span>"]
-    cells += [
-        f'<span class="note" style="text-align:center">{scene.start_s + f / scene.fps:.2f} s</span>' for f in picks
-    ]
-    for name, motion in scene.motions.items():
-        cells.append(f'<span class="note" style="align-self:center;text-align:right">{escape(name)}</span>')
-        for image in iterate_frames(basis, motion[picks], view):
-            cells.append(f'<img src="{still(image)}" alt="{escape(name)}" style="width:100%;border-radius:6px">')
-    grid = f'<div style="display:grid;grid-template-columns:{columns};gap:6px">{"".join(cells)}</div>'
-    return f"<h3>Frames from closed to open lips</h3>{grid}"
+    times = [f"{scene.start_s + frame / scene.fps:.2f} s" for frame in picks]
+    rows = {
+        name: [still(image) for image in iterate_frames(basis, motion[picks], view)]
+        for name, motion in scene.motions.items()
+    }
+    return html.heading("Frames from closed to open lips") + html.pictures(times, rows)

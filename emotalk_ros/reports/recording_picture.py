@@ -10,6 +10,7 @@ import numpy as np
 from emotalk_ros.evaluation.recording import Recording
 from emotalk_ros.face.names import INDEX
 from emotalk_ros.files import replacing
+from emotalk_ros.reports.charts import EMOTION_COLOURS, envelope
 from emotalk_ros.units import NS, SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ COEFFICIENTS = (
     ("eyeBlink", ("eyeBlinkLeft", "eyeBlinkRight"), "#9aa3af"),
 )
 """What each row shows: pairs are averaged, other groups summed."""
-EMOTION_COLOURS = {
-    "neutral": "#c3c9d2", "calm": "#a8c5b5", "happy": "#edae49", "sad": "#5b7fb5",
-    "angry": "#d1495b", "fearful": "#8d6a9f", "disgust": "#7a9e3f", "surprised": "#e58f65",
-}  # fmt: skip
 
 
 def draw(recording: Recording, path: Path, title: str) -> None:
@@ -71,12 +68,10 @@ def _seconds(recording: Recording, stamps: Any) -> Any:
 
 def _draw_wave(axes: Axes, recording: Recording) -> None:
     _plain(axes, "speech, and where the node hears a voice (shaded)")
-    step = max(1, len(recording.samples) // 4000)
-    usable = len(recording.samples) // step * step
-    blocks = recording.samples[:usable].reshape(-1, step)
-    time = (np.arange(len(blocks)) + 0.5) * step / SAMPLE_RATE
-    axes.fill_between(time, blocks.min(axis=1), blocks.max(axis=1), color=INK, linewidth=0)
-    limit = max(0.05, float(np.abs(recording.samples).max()) * 1.1)
+    loudest = float(np.abs(recording.samples).max())
+    time, low, high = envelope(recording.samples, SAMPLE_RATE, 0.0, recording.duration, columns=4000)
+    axes.fill_between(time, loudest * low, loudest * high, color=INK, linewidth=0)
+    limit = max(0.05, loudest * 1.1)
     voice = _seconds(recording, recording.face.stamp_ns)
     axes.fill_between(
         voice, -limit, limit, where=(recording.face.activity >= 0.5).tolist(), color="#edae49", alpha=0.22, linewidth=0
@@ -107,16 +102,12 @@ def _draw_emotion(axes: Axes, recording: Recording) -> None:
     track = recording.emotion
     if track is None:
         return
+    from matplotlib.patches import Patch
+
     time = _seconds(recording, track.stamp_ns)
     colours = [EMOTION_COLOURS.get(label, QUIET) for label in track.labels]
     axes.stackplot(time, track.probabilities.T, colors=colours, linewidth=0.3, edgecolor="white")
-    handles = [_patch(colour) for colour in colours]
+    handles = [Patch(color=colour) for colour in colours]
     axes.legend(handles, track.labels, loc="upper left", bbox_to_anchor=(1.004, 1.02), frameon=False, fontsize=9)
     axes.set_ylim(0.0, 1.0)
     axes.set_yticks([0.0, 0.5, 1.0])
-
-
-def _patch(colour: str) -> Any:
-    from matplotlib.patches import Patch
-
-    return Patch(color=colour)

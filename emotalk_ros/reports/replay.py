@@ -69,7 +69,7 @@ def replay_page(
         f"{findings['audio']['seconds']:.1f} s of {findings['audio']['topic']}, replayed through "
         f"{findings['model'].get('name', 'a model')} ({findings['mode']} mode)"
     )
-    return html.page(f"Replay of {name}", subtitle, _facts(findings), [s for s in sections if s])
+    return html.page(f"Replay of {name}", subtitle, _facts(findings), sections)
 
 
 def _facts(findings: Mapping[str, Any]) -> list[html.Fact]:
@@ -139,11 +139,11 @@ def _on_line(track: CoefficientTrack, start_ns: int, seconds: float) -> tuple[ND
 
 def _curves(replayed: Replay, start_ns: int, audio: NDArray[np.float32]) -> str:
     seconds = len(audio) / 16000
-    tracks = [("replayed", "s-ours", replayed.frames.track("replayed"))]
+    tracks = [("replayed", "ours", replayed.frames.track("replayed"))]
     if replayed.reference is not None:
-        tracks.insert(0, ("reference", "s-reference", replayed.reference))
+        tracks.insert(0, ("reference", "reference", replayed.reference))
     if replayed.recorded is not None:
-        tracks.append(("recorded", "s-recorded", replayed.recorded))
+        tracks.append(("recorded", "recorded", replayed.recorded))
     placed = [(name, kind, *_on_line(track, start_ns, seconds)) for name, kind, track in tracks]
     bands = []
     for names in SHOWN:
@@ -181,7 +181,7 @@ def _emotion(replayed: Replay, findings: Mapping[str, Any], start_ns: int, secon
             chart = charts.emotion_timeline(
                 times[inside], recorded.probabilities[order][inside], recorded.labels, 0.0, seconds
             )
-            parts += ["<h3>As recorded in the bag</h3>", chart]
+            parts += [html.heading("As recorded in the bag"), chart]
     return html.section("Emotion over time", *parts)
 
 
@@ -197,7 +197,7 @@ def _metrics(findings: Mapping[str, Any]) -> str:
     for key, label in METRICS:
         values = [row[key] for row in motions.values()]
         best = min(values) if key in LOWER_IS_BETTER else None
-        cells = [html.Html(f"<b>{html.number(v)}</b>") if v == best else html.number(v) for v in values]
+        cells = [html.bold(html.number(v)) if v == best else html.number(v) for v in values]
         rows.append([label, *cells])
     note = (
         f"{metrics['frames']} frames on the face {metrics['face']!r}. LVE and EVE: largest vertex error of the lips, "
@@ -219,9 +219,9 @@ def _errors(compared: Compared | None, basis: FaceBasis) -> str:
     bars = [(ARKIT_NAMES[k], float(error[k]), math.nan, math.nan) for k in worst]
     return html.section(
         "Where the errors are",
-        "<h3>Largest lip error of each frame</h3>",
+        html.heading("Largest lip error of each frame"),
         charts.histogram(lips, "mm", title="Lip errors"),
-        "<h3>Coefficients with the largest mean error</h3>",
+        html.heading("Coefficients with the largest mean error"),
         charts.bars(bars, "", "Coefficient errors"),
     )
 
@@ -264,10 +264,10 @@ def _synchronisation(findings: Mapping[str, Any]) -> str:
     agreed = findings.get("agreement")
     extra = ""
     if agreed and agreed["frames"]:
-        extra = (
-            f"<p>Recorded and replayed frames of equal stamp ({agreed['frames']}): mean difference "
+        extra = html.note(
+            f"Recorded and replayed frames of equal stamp ({agreed['frames']}): mean difference "
             f"{agreed['mean_difference']:.2g}, largest {agreed['largest_difference']:.2g} at "
-            f"{agreed['largest_at']}.</p>"
+            f"{agreed['largest_at']}."
         )
     note = (
         "The shift at which the opening of the lips agrees best with the audio's loudness or the reference's lips; "
@@ -305,21 +305,11 @@ def _origin(findings: Mapping[str, Any]) -> str:
     intake = [[k.replace("_", " "), v] for k, v in findings["audio"]["intake"].items() if v]
     settings = _rows(findings["settings"])
     model = [[k, str(v)] for k, v in findings["model"].items()]
-    warnings = "".join(f"<li>{html.escape(w)}</li>" for w in findings["audio"]["warnings"])
-    return html.section(
-        "Where this comes from",
-        '<div class="two"><div>',
-        "<h3>Topics in the bag</h3>",
-        table,
-        "<h3>Audio intake</h3>",
-        html.table(["count", ""], intake),
-        f"<ul class='note'>{warnings}</ul>" if warnings else "",
-        "</div><div><h3>Model</h3>",
-        html.table(["", ""], model),
-        "<h3>Settings</h3>",
-        html.table(["", ""], settings),
-        "</div></div>",
-    )
+    left = [html.heading("Topics in the bag"), table, html.heading("Audio intake"), html.table(["count", ""], intake)]
+    left += [html.note(warning) for warning in findings["audio"]["warnings"]]
+    right = [html.heading("Model"), html.table(["", ""], model)]
+    right += [html.heading("Settings"), html.table(["", ""], settings)]
+    return html.section("Where this comes from", html.columns(html.joined(left), html.joined(right)))
 
 
 def _rows(settings: Mapping[str, Any], prefix: str = "") -> list[list[str]]:

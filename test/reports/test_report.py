@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,34 +53,52 @@ def test_digests_follow_contents_not_names(tmp_path: Path) -> None:
     assert file_digest(tmp_path / "a" / "README.md") != file_digest(tmp_path / "b" / "README.md")
 
 
-@pytest.mark.parametrize(("span", "step"), [(10.0, 2.0), (3.0, 0.5), (0.9, 0.2), (100.0, 20.0), (0.0, 1.0)])
-def test_axis_steps_are_round(span: float, step: float) -> None:
-    assert charts.nice_step(span) == pytest.approx(step)
+def paths(svg: str) -> list[list[list[float]]]:
+    """Points of each sub-path of each drawn path, in SVG units."""
+    found = re.findall(r' d="([^"]*)"', svg)
+    return [
+        [[float(v) for v in pair] for pair in re.findall(r"(-?[\d.]+) (-?[\d.]+)", part)]
+        for d in found
+        for part in d.split("M")
+        if part.strip()
+    ]
 
 
 def test_curves_break_at_missing_values_and_stay_in_their_band() -> None:
-    times = np.arange(5.0)
-    series = charts.Series("x", times, np.array([0.0, 1.0, math.nan, 5.0, 0.5]))
-    path = charts.polyline(series, 0.0, 4.0, 0.0, 1.0, top=10.0, height=100.0)
-    assert path.count("M") == 2  # one pen-down before the hole, one after
-    y = [float(part.split()[1]) for part in path.split('d="')[1].rstrip('"/>').replace("M", "L").split("L") if part]
-    assert y == [110.0, 10.0, 10.0, 60.0]  # 5.0 is clipped to the band's top
+    series = charts.Series("x", np.arange(6.0), np.array([0.0, 1.0, math.nan, 5.0, 0.5, 0.0]))
+    svg = charts.time_chart([charts.Band("x", [series], 0.0, 1.0, height=106.0)], 0.0, 5.0)
+    top, bottom = charts.TOP + 3, charts.TOP + 103
+    curve = [part for part in paths(svg) if len(part) in (2, 3) and part[0][0] != part[1][0]]
+    heights = [[y for _, y in part] for part in curve]
+    assert [bottom, top] in heights  # pen up before the hole
+    assert [top, (top + bottom) / 2, bottom] in heights  # 5.0 is clipped to the band's top
 
 
 def test_long_curves_are_thinned_but_keep_their_peaks() -> None:
     values = np.zeros(100_000)
     values[54_321] = 1.0
     series = charts.Series("x", np.arange(100_000) / 1000, values)
-    path = charts.polyline(series, 0.0, 100.0, 0.0, 1.0, top=0.0, height=100.0)
-    assert path.count("L") < 5000
-    assert " 0L" in path  # the peak reaches the top
+    svg = charts.time_chart([charts.Band("x", [series], 0.0, 1.0)], 0.0, 100.0)
+    assert len(svg) < 50_000
+    curve = next(d for d in re.findall(r'd="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: var\(--ours\)', svg))
+    heights = [float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", curve)]
+    assert min(heights) == charts.TOP + 3 and max(heights) == charts.TOP + 51  # a band of 54
+
+
+def test_an_envelope_holds_the_extremes_of_each_part() -> None:
+    audio = np.zeros(16000)
+    audio[4000], audio[12000] = 0.5, -0.25
+    times, low, high = charts.envelope(audio, 16000, 0.0, 1.0, columns=4)
+    np.testing.assert_allclose(times, [0, 0.25, 0.5, 0.75], atol=1e-3)
+    np.testing.assert_allclose(high, [0, 1, 0, 0])
+    np.testing.assert_allclose(low, [0, 0, 0, -0.5])
 
 
 def test_charts_are_the_same_twice_and_well_formed() -> None:
     from xml.etree import ElementTree
 
     times = np.arange(90) / 30
-    band = charts.Band("jaw <open>", [charts.Series("ours", times, np.abs(np.sin(times)))], marks=[(1.0, "bad-mark")])
+    band = charts.Band("jaw <open>", [charts.Series("ours", times, np.abs(np.sin(times)))], marks=[1.0])
     audio = np.sin(np.arange(48000) / 20).astype(np.float32)
     svg = charts.time_chart([band], 0.0, 3.0, audio)
     assert svg == charts.time_chart([band], 0.0, 3.0, audio)
@@ -96,7 +115,7 @@ def test_charts_are_the_same_twice_and_well_formed() -> None:
 
 
 def test_confusion_shows_counts_and_recalls() -> None:
-    text = charts.confusion([[3, 1], [0, 0]], ["happy", "sad"])
+    text = html.confusion([[3, 1], [0, 0]], ["happy", "sad"])
     assert ">3</td>" in text and ">0.75</td>" in text
     assert text.count("<tr>") == 2  # sad never occurs: no row
 
@@ -107,9 +126,15 @@ def test_nothing_to_show_is_said() -> None:
 
 
 def test_pages_escape_what_they_are_given() -> None:
-    page = html.page("<b>", "a & b", [html.Fact("x", "<1>")], [html.problems(["<script>"])])
+    page = html.page(
+        "<b>",
+        "a & b",
+        [html.Fact("x", "<1>")],
+        [html.problems(["<script>"]), html.section("<s>", html.image("data:,", '"quoted'))],
+    )
     assert "<script>" not in page and "&lt;script&gt;" in page and "a &amp; b" in page and "&lt;1&gt;" in page
-    table = html.table(["<h>"], [["<cell>"], [html.Html("<b>1</b>")], [math.nan], [0.12345]])
+    assert "&lt;s&gt;" in page and "&#34;quoted" in page
+    table = html.table(["<h>"], [["<cell>"], [html.bold("1")], [math.nan], [0.12345]])
     assert "&lt;cell&gt;" in table and "<b>1</b>" in table and "–" in table and "0.123" in table
     assert html.problems([]) == ""
 
