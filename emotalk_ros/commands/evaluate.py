@@ -56,9 +56,7 @@ def evaluate(
     film: Annotated[bool, typer.Option(help="Render a typical clip into report.html (the slow part).")] = True,
     table: Annotated[
         Path | None,
-        typer.Option(
-            help="Rebuild the paper's table: train every row of this file (config/training/paper_table.yaml)."
-        ),
+        typer.Option(help="Rebuild the paper's table: train every row of this file (config/tables/paper.yaml)."),
     ] = None,
     cross_drive: Annotated[
         int | None,
@@ -234,30 +232,31 @@ def _table(
     """The paper's table; returns whether clips failed."""
     from rich.console import Console
 
-    from emotalk_ros.evaluation import compare
+    from emotalk_ros.evaluation import paper_table
     from emotalk_ros.evaluation.plain_json import to_json
     from emotalk_ros.files import write_text
+    from emotalk_ros.reports.paper_table import SHOWN, table_page
 
     if len(paths) != 1:
         raise ValueError("--table takes one corpus folder and no models: it trains them itself")
-    table, corpus = compare.read_table(path), paths[0]
+    table, corpus = paper_table.read_table(path), paths[0]
 
     def say(text: str) -> None:
         errors.print(f"[bold]{text}[/bold]", highlight=False)
 
-    subjects, held_out = compare.train_table(table, corpus, output, console=errors, say=say)
+    subjects, held_out = paper_table.train_table(table, corpus, output, console=errors, say=say)
     say(f"measuring on {len(held_out) if limit is None else min(limit, len(held_out))} clips of actors held out")
     with clip_progress(errors, "measuring") as progress:
-        result = compare.measure_table(
+        result = paper_table.measure_table(
             table, subjects, held_out, corpus, output, chosen_face(face), jobs=jobs, limit=limit, progress=progress
         )
-    found = compare.table_findings(table, result)
+    found = paper_table.table_findings(table, result)
     write_text(output / "table.json", to_json(found))
     console = Console()
-    _show_table(found, compare.SHOWN, console)
+    _show_table(found, SHOWN, console)
     console.print(f"wrote {output / 'table.json'}", highlight=False, soft_wrap=True)
     if html:
-        write_text(output / "table.html", compare.table_page(found))
+        write_text(output / "table.html", table_page(found))
         console.print(f"wrote {output / 'table.html'}", highlight=False, soft_wrap=True)
     return bool(result.failed)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,9 +136,10 @@ def _training_section(recipe: Recipe, data: Data, progress: Progress) -> str:
 def _recipe_section(recipe: Recipe) -> str:
     """The whole recipe, folders by their last name only: the reader's are others."""
     data = recipe.data
-    corpora = tuple(replace(corpus, path=Path(corpus.path).resolve().name) for corpus in data.corpora)
-    named = replace(data, corpora=corpora, split=Path(data.split).name if data.split else None)
-    text = replace(recipe, data=named, output=None).to_yaml().rstrip()
+    corpora = tuple(c.model_copy(update={"path": Path(c.path).resolve().name}) for c in data.corpora)
+    split = Path(data.split).name if data.split else None
+    named = data.model_copy(update={"corpora": corpora, "split": split})
+    text = recipe.model_copy(update={"data": named, "output": None}).to_yaml().rstrip()
     return f"## Recipe\n\n```yaml\n{text}\n```\n"
 
 

@@ -6,276 +6,230 @@ A recipe file may start from another one (`extends: tiny`, a name beside it or a
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import difflib
-import types
-import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from emotalk_ros.face.names import ARKIT_NAMES
+from emotalk_ros.settings_files import (
+    Listed,
+    NotNegative,
+    Positive,
+    PositiveInt,
+    Range,
+    Share,
+    StrictModel,
+    check,
+    merge,
+    nearest,
+    parse_yaml,
+    read_yaml,
+)
 from emotalk_ros.share import places
-
-T = TypeVar("T")
 
 
 class RecipeError(ValueError):
-    """A recipe holds an unknown key or a value that cannot be; the message names it and what would be valid."""
+    """A recipe holds an unknown key or an impossible value; the message names it and what would be valid."""
 
 
-def _positive(name: str, value: float | None) -> None:
-    if value is not None and value <= 0:
-        raise RecipeError(f"{name} must be positive, got {value}")
+def _not_negative(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] < 0:
+        raise ValueError("the values must not be negative")
+    return pair
 
 
-def _not_negative(name: str, *values: float) -> None:
-    for value in values:
-        if value < 0:
-            raise RecipeError(f"{name} must not be negative, got {value}")
+def _bare_no(given: Any) -> Any:
+    return "no" if given is False else given  # YAML 1.1 reads a bare `no` as false
 
 
-def _share(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise RecipeError(f"{name} must lie in 0..1, got {value}")
+def _of_coefficients(weights: dict[str, float]) -> dict[str, float]:
+    for prefix in weights:
+        if not any(name.startswith(prefix) for name in ARKIT_NAMES):
+            raise ValueError(f"no coefficient's name starts with {prefix!r}{nearest(prefix, ARKIT_NAMES)}")
+    return weights
 
 
-@dataclass(frozen=True)
-class ModelRecipe:
+class ModelRecipe(StrictModel):
     """Which network. `preset` and `options` (fields of its configuration) describe an EmoTalk or a baseline."""
 
     architecture: Literal["emotalk", "voca", "meshtalk", "faceformer"] = "emotalk"
     preset: str = "tiny"
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = Field(default={})
     initial: str | None = None
     """Folder of a model to start from, instead of random weights."""
     content_encoder: str | None = None
     """Hugging Face wav2vec2 model (name or folder) whose weights the content encoder starts from."""
     emotion_encoder: str | None = None
     """The same for the emotion encoder."""
-    freeze: tuple[str, ...] = ()
+    freeze: Listed[str] = ()
     """Prefixes of parameter names that do not learn (the paper: only the convolutional front ends)."""
     gradient_checkpointing: bool = False
 
 
-@dataclass(frozen=True)
-class CorpusRecipe:
+class CorpusRecipe(StrictModel):
     """One corpus on disk; `weight` 2 shows each of its clips twice an epoch, 0.5 every second epoch."""
 
     path: str
-    weight: float = 1.0
+    weight: NotNegative = 1.0
 
-    def __post_init__(self) -> None:
-        _not_negative("data.corpora.weight", self.weight)
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, raw: Any) -> Any:
+        return {"path": raw} if isinstance(raw, str) else raw
 
 
-@dataclass(frozen=True)
-class DataRecipe:
+class DataRecipe(StrictModel):
     """What is trained on, and how it is cut."""
 
-    corpora: tuple[CorpusRecipe, ...] = ()
+    corpora: Listed[CorpusRecipe] = ()
     split: str | None = None
     """File with train, validation and test actors; without it one is drawn and written beside the checkpoints."""
-    validation_share: float = 0.08
+    validation_share: Share = 0.08
     """Share of the actors drawn for validation when no split file is given; the same share is kept for test."""
-    test_share: float = 0.0
-    window: float | None = 4.0
+    test_share: Share = 0.0
+    window: Positive | None = 4.0
     """Seconds of audio a sample holds (the streaming context, so that training meets the node's conditions);
     null takes whole clips, as the paper."""
     pack: bool = True
     """Fill a window that a clip leaves unfinished with further clips of the same voice and emotion after a pause."""
-    pause: tuple[float, float] = (0.2, 0.8)
+    pause: Annotated[Range, AfterValidator(_not_negative)] = (0.2, 0.8)
     """Shortest and longest pause between packed clips, s: silence with the face at rest."""
-    cache_gb: float = 6.0
+    cache_gb: NotNegative = 6.0
     """How much decoded audio stays in RAM (as int16: 115 MB an hour); what does not fit is read again."""
 
-    def __post_init__(self) -> None:
-        _positive("data.window", self.window)
-        _share("data.validation_share", self.validation_share)
-        _share("data.test_share", self.test_share)
-        if not 0.0 <= self.pause[0] <= self.pause[1]:
-            raise RecipeError(f"data.pause must be two rising times in s, got {list(self.pause)}")
 
-
-@dataclass(frozen=True)
-class PairRecipe:
+class PairRecipe(StrictModel):
     """Pseudo pairs within an actor: contents c1 != c2, emotions e1 != e2."""
 
-    probability: float = 1.0
+    probability: Share = 1.0
     """Share of the clips that have pairs for which one is drawn."""
     alignment: Literal["auto", "identity", "linear", "dtw"] = "auto"
     """How a target comes to the audio's time line; auto: identity when both clips are equally long, else linear."""
 
-    def __post_init__(self) -> None:
-        _share("pairs.probability", self.probability)
 
-
-@dataclass(frozen=True)
-class AugmentRecipe:
+class AugmentRecipe(StrictModel):
     """Changes of the waveform that leave the labels alone; each is off at its default."""
 
-    gain_db: float = 0.0
+    gain_db: NotNegative = 0.0
     """Uniform gain of +- so many dB."""
-    noise_probability: float = 0.0
-    noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    noise_probability: Share = 0.0
+    noise_snr_db: Range = (10.0, 40.0)
     """Signal-to-noise ratio of the coloured noise added to a share `noise_probability` of the windows."""
-    lowpass_probability: float = 0.0
-    lowpass_hz: tuple[float, float] = (3000.0, 7000.0)
+    lowpass_probability: Share = 0.0
+    lowpass_hz: Range = (3000.0, 7000.0)
     """Cheap microphones and codecs: a one-pole low pass applied twice."""
-    equalizer_db: float = 0.0
+    equalizer_db: NotNegative = 0.0
     """Standard deviation of a smooth random response at five points of the band: microphones and rooms."""
-    still_probability: float = 0.0
+    still_probability: Share = 0.0
     """Share of extra windows that hold no speech at all: silence or room noise, the face at rest."""
-    still_level_db: tuple[float, float] = (-80.0, -35.0)
+    still_level_db: Range = (-80.0, -35.0)
     """RMS level of the room noise of those windows, dB re full scale (one in four is digital silence)."""
 
-    def __post_init__(self) -> None:
-        _not_negative("augment.gain_db", self.gain_db)
-        _not_negative("augment.equalizer_db", self.equalizer_db)
-        for name in ("noise_probability", "lowpass_probability", "still_probability"):
-            _share(f"augment.{name}", getattr(self, name))
-        for name in ("noise_snr_db", "lowpass_hz", "still_level_db"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise RecipeError(f"augment.{name} must rise, got [{low}, {high}]")
 
-
-@dataclass(frozen=True)
-class LossRecipe:
+class LossRecipe(StrictModel):
     """Weights of the terms. The first four are the paper's (1 : 1 : 0.5; the fourth was never published)."""
 
-    cross: float = 1.0
-    self: float = 1.0
-    velocity: float = 0.5
-    classification: float = 0.1
-    still: float = 1.0
+    cross: NotNegative = 1.0
+    self: NotNegative = 1.0
+    velocity: NotNegative = 0.5
+    classification: NotNegative = 0.1
+    still: NotNegative = 1.0
     """How much the errors of a shot without speech weigh: a mouth that stirs in noise is seen, and small."""
-    lip_gap: float = 0.0
+    lip_gap: NotNegative = 0.0
     """Squared error of the inner-lip gap (unit: the gap of jawOpen 1), closed lips weighted most."""
-    lip_gap_closed: float = 8.0
+    lip_gap_closed: NotNegative = 8.0
     """How much more a frame with closed lips weighs than one with open lips."""
-    lip_gap_open: float = 0.0
+    lip_gap_open: NotNegative = 0.0
     """Extra cost, per unit of gap, of lips that stay open where the target presses them shut (p, b, m)."""
-    expression: float = 0.0
+    expression: NotNegative = 0.0
     """Cross-entropy of which emotion's mean face the made expression is nearest to: a face that shows one emotion
     where a squared error settles for a little of each."""
-    expression_scale: float = 0.2
+    expression_scale: Positive = 0.2
     """Distance between expressions (norm of coefficients) that tells them apart."""
-    own_expression: float = 1.0
+    own_expression: NotNegative = 1.0
     """How much the expression of a face counts whose words and emotion are of one window, against crossed faces. At 1
     half of all faces show the emotion that their words were said in, so the decoder listens for it in the words too; at
     1 over the number of the other emotions the words tell nothing of it, and the emotion encoder all."""
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     """Of the classification term's cross-entropy."""
-    lip_gap_scale: float = 0.04
+    lip_gap_scale: Positive = 0.04
     """Gap (unit as above) over which that extra weight falls to 1/e."""
-    regions: dict[str, float] = field(default_factory=dict)
+    regions: Annotated[dict[str, NotNegative], AfterValidator(_of_coefficients)] = Field(default={})
     """Weights of coefficients by prefix of their name (`mouth: 2`, `jawOpen: 4`); the longest prefix wins."""
 
-    def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            if f.name not in ("regions", "label_smoothing"):
-                _not_negative(f"loss.{f.name}", getattr(self, f.name))
-        _share("loss.label_smoothing", self.label_smoothing)
-        _positive("loss.lip_gap_scale", self.lip_gap_scale)
-        _positive("loss.expression_scale", self.expression_scale)
-        for prefix, weight in self.regions.items():
-            if not any(name.startswith(prefix) for name in ARKIT_NAMES):
-                raise RecipeError(
-                    f"loss.regions.{prefix}: no coefficient's name starts so{_nearest(prefix, ARKIT_NAMES)}"
-                )
-            _not_negative(f"loss.regions.{prefix}", weight)
 
-
-@dataclass(frozen=True)
-class OptimRecipe:
+class OptimRecipe(StrictModel):
     """The optimiser. `batch_size` counts clips (anchors) of one optimiser step over all processes together."""
 
     name: Literal["adam", "adamw"] = "adamw"
-    lr: float = 1e-3
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.98)
-    clip: float | None = 1.0
+    lr: Positive = 1e-3
+    weight_decay: NotNegative = 0.01
+    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.98)
+    clip: Positive | None = 1.0
     """Largest norm of the gradient; null leaves it alone."""
     schedule: Literal["constant", "cosine"] = "cosine"
-    warmup: int = 200
+    warmup: Annotated[int, Field(ge=0)] = 200
     """Steps of linear warm-up."""
-    final_lr: float = 0.02
+    final_lr: Share = 0.02
     """Where the cosine ends, as a share of `lr`."""
-    steps: int | None = None
-    epochs: float | None = None
+    steps: PositiveInt | None = None
+    epochs: Positive | None = None
     """Exactly one of the two says how long."""
-    batch_size: int = 16
-    accumulate: int = 1
+    batch_size: PositiveInt = 16
+    accumulate: PositiveInt = 1
     """Parts the batch of one step is computed in, to save memory; the result is the same."""
-    precision: Literal["auto", "no", "bf16", "fp16"] = "no"
-    ema: float = 0.0
+    precision: Annotated[Literal["auto", "no", "bf16", "fp16"], BeforeValidator(_bare_no)] = "no"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the running mean of the weights that is validated and saved; 0 turns it off."""
 
-    def __post_init__(self) -> None:
-        for name in ("lr", "batch_size", "accumulate", "steps", "epochs", "clip"):
-            _positive(f"optim.{name}", getattr(self, name))
-        _not_negative("optim.weight_decay", self.weight_decay)
-        _not_negative("optim.warmup", self.warmup)
-        _share("optim.final_lr", self.final_lr)
-        if not 0.0 <= self.ema < 1.0:
-            raise RecipeError(f"optim.ema must lie in 0..1 (1 excluded), got {self.ema}")
 
-
-@dataclass(frozen=True)
-class RunRecipe:
+class RunRecipe(StrictModel):
     """Logging, validation and checkpoints, all counted in optimiser steps."""
 
-    log_every: int = 20
-    validate_every: int = 500
-    validation_windows: int = 400
+    log_every: PositiveInt = 20
+    validate_every: PositiveInt = 500
+    validation_windows: PositiveInt = 400
     """At most so many windows are validated, spread evenly over the validation clips."""
-    patience: int | None = None
+    patience: PositiveInt | None = None
     """Stop after so many validations without improvement; null never stops early."""
-    checkpoint_every: int = 500
-    checkpoint_minutes: float = 5.0
+    checkpoint_every: PositiveInt = 500
+    checkpoint_minutes: Positive = 5.0
     """A checkpoint is also written when the last one is so old."""
-    keep: int = 2
+    keep: PositiveInt = 2
     """Checkpoints kept (the best model is kept besides)."""
     prototypes: bool = True
     """Compute the emotion prototypes over the training set at the end."""
-    workers: int = 0
+    workers: Annotated[int, Field(ge=0)] = 0
     """Processes that make the coming steps' batches; 0: one thread, enough for a CPU. The result is the same."""
 
-    def __post_init__(self) -> None:
-        _not_negative("run.workers", self.workers)
-        for f in dataclasses.fields(self):
-            if f.name not in ("prototypes", "workers"):
-                _positive(f"run.{f.name}", getattr(self, f.name))
 
-
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(StrictModel):
     """Everything a training run depends on; written into its folder as `recipe.yaml`."""
 
     name: str = "unnamed"
     description: str = ""
     seed: int = 0
     output: str | None = None
-    model: ModelRecipe = field(default_factory=ModelRecipe)
-    data: DataRecipe = field(default_factory=DataRecipe)
-    pairs: PairRecipe = field(default_factory=PairRecipe)
-    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
-    loss: LossRecipe = field(default_factory=LossRecipe)
-    optim: OptimRecipe = field(default_factory=OptimRecipe)
-    run: RunRecipe = field(default_factory=RunRecipe)
+    model: ModelRecipe = ModelRecipe()
+    data: DataRecipe = DataRecipe()
+    pairs: PairRecipe = PairRecipe()
+    augment: AugmentRecipe = AugmentRecipe()
+    loss: LossRecipe = LossRecipe()
+    optim: OptimRecipe = OptimRecipe()
+    run: RunRecipe = RunRecipe()
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _one_length(self) -> Recipe:
         if (self.optim.steps is None) == (self.optim.epochs is None):
-            raise RecipeError("optim.steps or optim.epochs: exactly one of them must be given")
+            raise ValueError("optim.steps or optim.epochs: exactly one of them must be given")
+        return self
 
     def to_yaml(self) -> str:
         """The whole recipe as YAML; `load_recipe` reads it back equal."""
-        return yaml.safe_dump(_plain(dataclasses.asdict(self)), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -291,16 +245,18 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         if not sign:
             raise RecipeError(f"--set {text!r}: write section.key=value")
         try:
-            parsed = yaml.safe_load(value)
+            parsed = parse_yaml(value)
         except yaml.YAMLError as error:
             raise RecipeError(f"--set {text!r}: the value is not YAML ({error})") from error
         for part in reversed(key.strip().split(".")):
             parsed = {part: parsed}
-        merged = _merge(merged, parsed)
-    try:
-        return build(Recipe, merged)
-    except RecipeError as error:
-        raise RecipeError(f"{file}: {error}") from error
+        merged = _merge_recipes(merged, parsed)
+    return check(Recipe, merged, RecipeError, file)
+
+
+def build(raw: Mapping[str, Any]) -> Recipe:
+    """A recipe from a mapping. Raises RecipeError naming the key."""
+    return check(Recipe, raw, RecipeError)
 
 
 def find_recipe(path: str | Path) -> Path:
@@ -314,9 +270,7 @@ def find_recipe(path: str | Path) -> Path:
             candidate = folder / given.with_suffix(".yaml")
             if candidate.is_file():
                 return candidate
-    known = sorted(
-        {p.stem for folder in folders for p in folder.glob("*.yaml")} - {"paper_table"}
-    )  # a table of recipes
+    known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
     if not known:
         looked = ", ".join(map(str, places("config/training")))
         raise RecipeError(
@@ -324,7 +278,7 @@ def find_recipe(path: str | Path) -> Path:
             "install the package again, or name a YAML file such as config/training/tiny.yaml of the sources"
         )
     raise RecipeError(
-        f"no recipe {str(path)!r}{_nearest(given.stem, known)}; those that come with it: {', '.join(known)}"
+        f"no recipe {str(path)!r}{nearest(given.stem, known)}; those that come with it: {', '.join(known)}"
     )
 
 
@@ -338,19 +292,14 @@ def _read_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     resolved = path.resolve()
     if resolved in seen:
         raise RecipeError(f"{path}: extends itself by way of {', '.join(p.name for p in seen)}")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: not readable YAML ({error})") from error
-    if not isinstance(raw, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of sections, this is a {type(raw).__name__}")
+    raw = read_yaml(path, RecipeError)
     _resolve_split(raw, path.parent)
     parent = raw.pop("extends", None)
     if parent is None:
         return raw
     beside = path.parent / parent
     file = beside if beside.is_file() else beside.with_suffix(".yaml")
-    return _merge(_read_chain(file if file.is_file() else find_recipe(parent), (*seen, resolved)), raw)
+    return _merge_recipes(_read_chain(file if file.is_file() else find_recipe(parent), (*seen, resolved)), raw)
 
 
 def _resolve_split(raw: dict[str, Any], folder: Path) -> None:
@@ -360,100 +309,12 @@ def _resolve_split(raw: dict[str, Any], folder: Path) -> None:
         raw["data"] = {**data, "split": str((folder / data["split"]).resolve())}
 
 
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_recipes(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Deep merge; giving one of optim.steps and optim.epochs replaces the other, whichever the base had."""
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
+    merged = merge(base, over)
     given = over.get("optim")
     if isinstance(given, Mapping) and isinstance(merged["optim"], dict):
         for one, other in (("steps", "epochs"), ("epochs", "steps")):
-            if one in given and given[one] is not None and other not in given:
-                merged["optim"] = {**merged["optim"], other: None}
+            if given.get(one) is not None and other not in given:
+                merged["optim"][other] = None
     return merged
-
-
-def build(cls: type[T], raw: Any, where: str = "") -> T:
-    """`raw` (from YAML) as the dataclass `cls`; raises RecipeError naming the key under `where`."""
-    if not isinstance(raw, Mapping):
-        raise RecipeError(f"{where or cls.__name__} must be a mapping, got {raw!r}")
-    hints = typing.get_type_hints(cls)
-    values = {}
-    for key, value in raw.items():
-        full = f"{where}.{key}" if where else str(key)
-        if key not in hints:
-            raise RecipeError(f"unknown key {full!r}{_nearest(str(key), list(hints))}")
-        values[key] = _convert(hints[key], value, full)
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise RecipeError(f"{where or cls.__name__}: {error}") from error
-
-
-def _convert(kind: Any, value: Any, where: str) -> Any:
-    """`value` as the annotated type `kind`; raises RecipeError saying what was wanted."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        return _convert(next(a for a in arguments if a is not type(None)), value, where)
-    if origin is Literal:
-        if value is False and "no" in arguments:  # YAML reads a bare `no` as false
-            return "no"
-        if value not in arguments:
-            choices = [str(a) for a in arguments]
-            raise RecipeError(
-                f"{where} must be one of {', '.join(choices)}, got {value!r}{_nearest(str(value), choices)}"
-            )
-        return value
-    if origin is tuple:
-        return _convert_tuple(arguments, value, where)
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise RecipeError(f"{where} must be a mapping, got {value!r}")
-        return {str(k): _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
-    if dataclasses.is_dataclass(kind):
-        if kind is CorpusRecipe and isinstance(value, str):
-            value = {"path": value}
-        return build(typing.cast(type, kind), value, where)
-    return _convert_scalar(kind, value, where)
-
-
-def _convert_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    if arguments[-1] is Ellipsis and isinstance(value, str):
-        value = [value]
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise RecipeError(f"{where} must be a list, got {value!r}")
-    if arguments[-1] is Ellipsis:
-        return tuple(_convert(arguments[0], v, f"{where}[{k}]") for k, v in enumerate(value))
-    if len(value) != len(arguments):
-        raise RecipeError(f"{where} must have {len(arguments)} entries, got {value!r}")
-    return tuple(_convert(a, v, f"{where}[{k}]") for k, (a, v) in enumerate(zip(arguments, value, strict=True)))
-
-
-def _convert_scalar(kind: Any, value: Any, where: str) -> Any:
-    if kind is float and isinstance(value, str):
-        with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-4 (no point) as text
-            value = float(value)
-    right = {
-        float: isinstance(value, int | float) and not isinstance(value, bool),
-        int: isinstance(value, int) and not isinstance(value, bool),
-    }.get(kind, isinstance(value, kind))
-    if not right:
-        raise RecipeError(f"{where} must be a {kind.__name__}, got {value!r}")
-    return kind(value)
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
-    return f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(known)}"
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, for YAML."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

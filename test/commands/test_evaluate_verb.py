@@ -190,12 +190,12 @@ def test_the_table_is_trained_measured_and_not_trained_twice(
 
 
 def test_the_shipped_table_is_valid() -> None:
-    from emotalk_ros.evaluation.compare import read_table, row_recipe
-    from emotalk_ros.training.recipe import Recipe, build
+    from emotalk_ros.evaluation.paper_table import read_table, row_recipe
+    from emotalk_ros.training.recipe import build
 
-    path = Path(__file__).resolve().parents[2] / "config" / "training" / "paper_table.yaml"
+    path = Path(__file__).resolve().parents[2] / "config" / "tables" / "paper.yaml"
     table = read_table(path)
     published = {row.name: row.paper["RAVDESS"] for row in table.rows}
     assert published["EmoTalk"] == (2.762, 2.493) and published["without disentangling"] == (3.126, 3.076)
     for row in table.rows:
-        build(Recipe, row_recipe(table, row, Path("corpus"), Path("splits.yaml")))
+        build(row_recipe(table, row, Path("corpus"), Path("splits.yaml")))

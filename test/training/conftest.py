@@ -5,7 +5,7 @@ import pytest
 
 from emotalk_ros.corpus.store import Clip, CorpusWriter, Source
 from emotalk_ros.face.names import INDEX
-from emotalk_ros.training.recipe import Recipe, build
+from emotalk_ros.training.recipe import build
 
 EMOTIONS = ("neutral", "happy", "angry")
 
@@ -85,6 +85,6 @@ def toy_recipe(toy_corpus):
         }
         for key, value in changes.items():
             raw[key] = {**raw.get(key, {}), **value} if isinstance(value, dict) else value
-        return build(Recipe, raw)
+        return build(raw)
 
     return make
