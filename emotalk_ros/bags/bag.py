@@ -1,4 +1,4 @@
-"""rosbag2 recordings from any source: opening, finding topics, copying and adding to them.
+"""rosbag2 recordings from any source: opening them, finding topics, reading messages.
 
 sqlite3 and MCAP storage, plain or zstd-compressed by file or by message, one file or many, with or without
 `metadata.yaml`. Whatever is wrong with a recording ends up in `Bag.problems`, in words; what can be read is read.
@@ -6,22 +6,19 @@ sqlite3 and MCAP storage, plain or zstd-compressed by file or by message, one fi
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
 import yaml
-from rosbags.rosbag2 import StoragePlugin, Writer
 
-from emotalk_ros.bags.messages import Decoder
+from emotalk_ros.bags.messages import CdrDecoder
 from emotalk_ros.bags.storage import STORAGE_SUFFIXES, BagError, BagMessage, BagTopic, StorageFile
-from emotalk_ros.files import replace_folder
 
-__all__ = ["Bag", "BagError", "BagMessage", "BagTopic", "Result", "open_bag", "write_merged"]
+__all__ = ["Bag", "BagError", "BagMessage", "BagTopic", "open_bag"]
 
 
 class Bag:
@@ -38,7 +35,7 @@ class Bag:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.problems: list[str] = []
-        self.decoder = Decoder()
+        self.decoder = CdrDecoder()
         self._scratch = TemporaryDirectory(prefix="emotalk_bag_")
         try:
             self._files = self._open()
@@ -156,66 +153,3 @@ class Bag:
 def open_bag(path: str | Path) -> Bag:
     """Open a rosbag2 folder or a single storage file. Raises BagError when nothing can be read."""
     return Bag(path)
-
-
-class Result:
-    """Messages to add to a bag: (topic, msgtype, log_ns, decoded message of the home type store)."""
-
-    __slots__ = ("log_ns", "message", "msgtype", "topic")
-
-    def __init__(self, topic: str, msgtype: str, log_ns: int, message: object) -> None:
-        self.topic, self.msgtype, self.log_ns, self.message = topic, msgtype, log_ns, message
-
-
-def write_merged(
-    bag: Bag, results: Iterable[Result], output: Path, *, storage: str = "mcap", overwrite: bool = False
-) -> int:
-    """Write a new bag with everything in `bag` and `results` on the same clock; returns the number of messages.
-
-    The folder appears only when it is complete, and takes the place of an older bag then.
-
-    Raises:
-        FileExistsError: `output` exists and is not to be overwritten.
-        BagError: it is to be overwritten, but is no bag.
-    """
-    output = Path(os.path.abspath(output))
-    if output.exists():
-        if not overwrite:
-            raise FileExistsError(f"{output} exists; name another folder for the merged bag")
-        if not any(p.name.endswith(STORAGE_SUFFIXES) for p in output.iterdir()):
-            raise BagError(f"{output} does not look like a bag; not replaced")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
-        part = Path(scratch) / output.name  # rosbag2 names the files after their folder
-        plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
-        with Writer(part, version=9, storage_plugin=plugin) as writer:
-            count = _copy(bag, writer) + _append(bag, results, writer)
-        replace_folder(part, output)
-    return count
-
-
-def _copy(bag: Bag, writer: Writer) -> int:
-    connections = {}
-    for topic in bag.topics.values():
-        definition, digest = bag.decoder.definition(topic)
-        connections[topic.name] = writer.add_connection(
-            topic.name, topic.msgtype, msgdef=definition, rihs01=digest, offered_qos_profiles=topic.qos
-        )
-    count = 0
-    for message in bag.messages():
-        writer.write(connections[message.topic], message.log_ns, message.data)
-        count += 1
-    return count
-
-
-def _append(bag: Bag, results: Iterable[Result], writer: Writer) -> int:
-    store = bag.decoder.home
-    connections: dict[str, Any] = {}
-    count = 0
-    for result in results:
-        if result.topic not in connections:
-            connections[result.topic] = writer.add_connection(result.topic, result.msgtype, typestore=store)
-        data = store.serialize_cdr(result.message, result.msgtype)
-        writer.write(connections[result.topic], result.log_ns, data)
-        count += 1
-    return count

@@ -2,7 +2,8 @@
 
 Whole files are read by `rosbags`. A recorder that was killed leaves others behind: MCAP without footer or with half a
 chunk, SQLite with a write-ahead log beside it or cut short, zstd streams that end early. For those this module walks
-the records (MCAP) or rows (SQLite) one by one until nothing more comes, and says in `problems` what was wrong.
+the records (MCAP) or rows (SQLite) one by one until nothing more comes. `problems` says what was wrong, and which
+chunks of an MCAP were left out because their content does not fit their checksum.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import shutil
 import sqlite3
 import struct
 import sys
+import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from rosbags.interfaces import Connection, MessageDefinitionFormat, Qos
 from rosbags.rosbag2 import Reader
+
+from emotalk_ros.units import NS
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -203,8 +207,9 @@ class StorageFile:
         yield from sorted(self._walk(topics), key=lambda message: message.log_ns)
 
     def _walk(self, topics: Collection[str] | None) -> Iterator[BagMessage]:
-        walk = _walk_mcap if self._path.suffix == ".mcap" else _walk_sqlite
-        return walk(self._path, self.topics, topics)
+        if self._path.suffix == ".mcap":
+            return _walk_mcap(self._path, self.topics, topics, lambda text: self._note(f"{self.name}: {text}"))
+        return _walk_sqlite(self._path, self.topics, topics)
 
 
 def _gather(topics: list[BagTopic]) -> dict[str, BagTopic]:
@@ -221,20 +226,42 @@ def _gather(topics: list[BagTopic]) -> dict[str, BagTopic]:
 # --- MCAP, record by record (https://mcap.dev/spec): opcode u8, length u64, content ---------------------------------
 
 
-def _records(stream: BytesIO, size: int) -> Iterator[tuple[int, bytes]]:
-    """(opcode, content) of whole records until the stream ends; a chunk, which holds records, may be cut."""
+def _records(stream: IO[bytes], size: int) -> Iterator[tuple[int, bytes, int]]:
+    """(opcode, content, stated length) of whole records until the stream ends; a chunk may be cut."""
     while len(head := stream.read(9)) == 9:
         opcode, length = struct.unpack("<BQ", head)
         content = stream.read(min(length, size))
         if len(content) == length or opcode == 0x06:
-            yield opcode, content
+            yield opcode, content, length
 
 
-def _chunk_records(content: bytes) -> bytes:
-    """The records in a chunk, as many as its (possibly cut) compressed bytes give."""
-    (length,) = struct.unpack_from("<I", content, 28)
-    compression = content[32 : 32 + length].decode()
-    body = content[32 + length + 8 :]
+def _chunk_records(content: bytes, length: int, skipped: Callable[[str], None]) -> bytes:
+    """The records in a chunk, as many as its bytes give; none of a whole chunk that its checksum contradicts.
+
+    Args:
+        content: the bytes of the chunk record that are there.
+        length: how many there should be.
+        skipped: told of a chunk that is left out.
+    """
+    start_ns, end_ns, size, checksum, name_length = struct.unpack_from("<QQQII", content)
+    compression = content[32 : 32 + name_length].decode()
+    body = content[32 + name_length + 8 :]
+    try:
+        records = _decompressed(body, compression)
+    except (zstd.ZstdError, RuntimeError, EOFError) as error:
+        records = b""
+        damage = _reason(error)
+    else:
+        damage = "its checksum does not fit" if checksum and zlib.crc32(records) != checksum else ""
+    if damage and len(content) == length:
+        span = f"{start_ns / NS:.3f} to {end_ns / NS:.3f} s, {size} bytes"
+        skipped(f"a damaged chunk was left out ({span}): {damage}")
+        return b""
+    return records
+
+
+def _decompressed(body: bytes, compression: str) -> bytes:
+    """`body`, which may end early, without its compression."""
     if not compression:
         return body
     if compression == "zstd":
@@ -246,15 +273,17 @@ def _chunk_records(content: bytes) -> bytes:
     raise BagError(f"unknown chunk compression {compression!r}")
 
 
-def _walk_mcap(path: Path, topics: dict[str, BagTopic], wanted: Collection[str] | None) -> Iterator[BagMessage]:
+def _walk_mcap(
+    path: Path, topics: dict[str, BagTopic], wanted: Collection[str] | None, skipped: Callable[[str], None]
+) -> Iterator[BagMessage]:
     from mcap.data_stream import ReadDataStream
     from mcap.records import Channel, Schema
 
     schemas: dict[int, Schema] = {}
     channels: dict[int, BagTopic] = {}
 
-    def walk(stream: BytesIO, size: int) -> Iterator[BagMessage]:
-        for opcode, content in _records(stream, size):
+    def walk(stream: IO[bytes], size: int) -> Iterator[BagMessage]:
+        for opcode, content, length in _records(stream, size):
             if opcode == 0x03:
                 schema = Schema.read(ReadDataStream(BytesIO(content)))
                 schemas[schema.id] = schema
@@ -271,17 +300,14 @@ def _walk_mcap(path: Path, topics: dict[str, BagTopic], wanted: Collection[str] 
                 if here and (wanted is None or here.name in wanted):
                     yield BagMessage(here.name, here.msgtype, log_ns, _plain(content[22:]))
             elif opcode == 0x06 and len(content) > 40:
-                try:
-                    inner = _chunk_records(content)
-                except (zstd.ZstdError, RuntimeError, EOFError):
-                    continue  # this chunk is damaged; the next may not be
+                inner = _chunk_records(content, length, skipped)
                 yield from walk(BytesIO(inner), len(inner))
 
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(len(MCAP_MAGIC))
         try:
-            yield from walk(file, size)  # type: ignore[arg-type]  # any binary stream
+            yield from walk(file, size)
         except (struct.error, UnicodeDecodeError, zstd.ZstdError, EOFError, KeyError, ValueError):
             return  # a record cut in its middle: nothing lies behind it
 

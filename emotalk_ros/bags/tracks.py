@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emotalk_ros.audio import PcmChunk
+from emotalk_ros.audio import AudioFormatError, PcmChunk
+from emotalk_ros.audio.messages import (
+    AUDIO_INFO,
+    AUDIO_TYPES,
+    AudioDecoder,
+    InputSettings,
+    PcmFormat,
+    from_time,
+)
 from emotalk_ros.bags import messages as types
 from emotalk_ros.bags.bag import Bag, BagError, BagTopic
+from emotalk_ros.bags.messages import MessageError
 from emotalk_ros.face.names import ARKIT_NAMES, COUNT, reorder
 
-# PortAudio's flags, which mgonzs13's AudioInfo carries, and the sequence that then holds the samples.
-_PORTAUDIO = {1: ("float32_data", "f32le", "<f4"), 2: ("int32_data", "s32le", "<i4"), 8: ("int16_data", "s16le", "<i2")}
-_PORTAUDIO_BYTES = {16: ("int8_data", "s8", "i1"), 32: ("uint8_data", "u8", "u1")}
-_FORMATS = {**_PORTAUDIO, **_PORTAUDIO_BYTES}
-
-
-@dataclass(frozen=True)
-class AudioFormat:
-    """What a message type that only carries bytes leaves open."""
-
-    encoding: str = "s16le"
-    channels: int = 1
-    sample_rate: int = 16000
+_MPEG_HEADS = (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
 
 
 @dataclass
@@ -74,88 +72,85 @@ def find_audio(bag: Bag, name: str | None = None) -> BagTopic:
         topic = bag.topics.get(name)
         if topic is None:
             raise BagError(f"no topic {name!r} in {bag.path}; it holds {bag.summary() or 'no topics'}")
-        if topic.msgtype not in types.AUDIO_TYPES:
-            raise BagError(f"{name} has type {topic.msgtype}; audio types are {', '.join(types.AUDIO_TYPES)}")
+        if topic.msgtype not in AUDIO_TYPES:
+            raise BagError(f"{name} has type {topic.msgtype}; audio types are {', '.join(AUDIO_TYPES)}")
         if not topic.count:
             raise BagError(f"{name} holds no messages in {bag.path}")
         return topic
-    found = sorted(bag.of_type(*types.AUDIO_TYPES), key=lambda t: types.AUDIO_TYPES.index(t.msgtype))
+    found = sorted(bag.of_type(*AUDIO_TYPES), key=lambda t: AUDIO_TYPES.index(t.msgtype))
     if not found:
         raise BagError(f"no audio in {bag.path}; it holds {bag.summary() or 'no topics'}")
     return found[0]
 
 
-def read_audio(bag: Bag, topic: BagTopic, fallback: AudioFormat | None = None) -> AudioTrack:
-    """All chunks of `topic`. What an `AudioInfo` topic in the bag says is used for types that carry bytes only."""
+def read_audio(bag: Bag, topic: BagTopic, settings: InputSettings | None = None) -> AudioTrack:
+    """All chunks of `topic`, as a node with these settings hears them.
+
+    For types that carry bare bytes, an `AudioInfo` topic in the bag tells the format, where the settings leave it open:
+    its first message holds from the start, as a node that ran before the recording knew it.
+
+    Raises:
+        BagError: no message could be used, or the audio is compressed.
+    """
+    settings = settings or InputSettings()
     track = AudioTrack(topic.name, topic.msgtype)
-    form = fallback
-    if topic.msgtype in (types.AUDIO_DATA, types.AUDIO_DATA_STAMPED) and fallback is None:
-        form = _info(bag)
-    for message in bag.messages({topic.name}):
+    decoder = AudioDecoder(topic.msgtype, settings)
+    infos = bag.of_type(AUDIO_INFO) if decoder.needs_info else []
+    if decoder.needs_info:
+        first = next(_decoded(bag, infos), None)
+        if first is None:
+            decoder = AudioDecoder(topic.msgtype, _guessed(bag, topic, settings))
+        else:
+            try:
+                decoder.declare(first[2])
+            except AudioFormatError as error:
+                raise BagError(f"{topic.name}: {error}") from None
+    for found, log_ns, message in _decoded(bag, [topic, *infos], track.skipped):
         try:
-            chunk = _chunk(topic, bag.decoder.decode(topic, message), message.log_ns, form or AudioFormat())
-        except types.MessageError as error:
-            track.skipped[str(error)] = track.skipped.get(str(error), 0) + 1
-            continue
-        track.chunks.append(chunk)
-        track.log_ns.append(message.log_ns)
+            if found is topic:
+                track.chunks.append(decoder.decode(message, log_ns))
+                track.log_ns.append(log_ns)
+            else:
+                decoder.declare(message)
+        except AudioFormatError as error:
+            if found is topic:
+                track.skipped[str(error)] = track.skipped.get(str(error), 0) + 1
+            elif f"{found.name}: {error}" not in bag.problems:
+                bag.problems.append(f"{found.name}: {error}")
     bag.problems += [f"{topic.name}: {count} messages left out: {why}" for why, count in track.skipped.items()]
     if not track.chunks:
         raise BagError(f"no message of {topic.name} could be used: {'; '.join(track.skipped) or 'it is empty'}")
     return track
 
 
-def _info(bag: Bag) -> AudioFormat:
-    """The format that ros-drivers' AudioInfo announces, or 16 kHz mono s16le with a remark."""
-    for topic in bag.of_type(types.AUDIO_INFO):
-        for message in bag.messages({topic.name}):
-            try:
-                info = bag.decoder.decode(topic, message)
-            except types.MessageError:
-                continue
-            if hasattr(info, "coding_format"):
-                if info.coding_format not in ("wave", ""):
-                    raise BagError(f"{topic.name} says the audio is {info.coding_format}; record it with format:=wave")
-                return AudioFormat(
-                    str(info.sample_format or "S16LE").lower(), int(info.channels), int(info.sample_rate)
-                )
-    bag.problems.append(
-        "no AudioInfo in the bag: audio taken as s16le, 1 channel, 16000 Hz (--audio-format changes it)"
-    )
-    return AudioFormat()
+def _decoded(
+    bag: Bag, topics: list[BagTopic], skipped: dict[str, int] | None = None
+) -> Iterator[tuple[BagTopic, int, Any]]:
+    """(topic, log time, message) of `topics` in the order of the bag; what can't be decoded is counted in `skipped`."""
+    by_name = {topic.name: topic for topic in topics}
+    if not by_name:
+        return
+    for message in bag.messages(by_name.keys()):
+        topic = by_name[message.topic]
+        try:
+            yield topic, message.log_ns, bag.decoder.decode(topic, message)
+        except MessageError as error:
+            if skipped is not None:
+                skipped[str(error)] = skipped.get(str(error), 0) + 1
 
 
-def _chunk(topic: BagTopic, message: Any, log_ns: int, form: AudioFormat) -> PcmChunk:
-    """The chunk in a message. Without a stamp it is placed by the time at which it came in."""
-    if topic.msgtype == types.AUDIO_CHUNK:
-        stamp, encoding = types.time_ns(message.header.stamp), str(message.encoding)
-        form = AudioFormat(encoding, int(message.channels), int(message.sample_rate))
-        return PcmChunk(message.data.tobytes(), form.encoding, form.channels, form.sample_rate, stamp, log_ns)
-    if topic.msgtype == types.AUDIO_STAMPED:
-        return _mgonzs13(message.audio, types.time_ns(message.header.stamp), log_ns)
-    if topic.msgtype == types.RAW_AUDIO:
-        stamp, encoding = types.time_ns(message.timestamp), str(message.format)
-        form = AudioFormat(encoding, int(message.number_of_channels), int(message.sample_rate))
-        return PcmChunk(message.data.tobytes(), form.encoding, form.channels, form.sample_rate, stamp, log_ns)
-    stamped = hasattr(message, "header")
-    payload = message.audio if stamped else message
-    if not hasattr(payload, "data"):
-        raise types.MessageError("AudioData without a data field: mgonzs13's audio is read from AudioStamped")
-    data = payload.data.tobytes()
-    if data.startswith(b"ID3") or data[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"):
-        raise types.MessageError("MP3 data; record with format:=wave")
-    stamp = types.time_ns(message.header.stamp) if stamped else 0
-    return PcmChunk(data, form.encoding, form.channels, form.sample_rate, stamp, log_ns)
-
-
-def _mgonzs13(audio: Any, stamp_ns: int, log_ns: int) -> PcmChunk:
-    info = audio.info
-    if int(info.format) not in _FORMATS:
-        known = ", ".join(map(str, _FORMATS))
-        raise types.MessageError(f"PortAudio format {info.format}; understood are {known}")
-    name, encoding, dtype = _FORMATS[int(info.format)]
-    samples = np.asarray(getattr(audio.audio_data, name)).astype(dtype)
-    return PcmChunk(samples.tobytes(), encoding, int(info.channels), int(info.rate), stamp_ns, log_ns)
+def _guessed(bag: Bag, topic: BagTopic, settings: InputSettings) -> InputSettings:
+    """Settings for bytes whose format nobody declared: 16 kHz mono s16le, unless the topic begins like MP3."""
+    heads = []
+    for _, _, message in _decoded(bag, [topic]):
+        heads.append(bytes(np.asarray(getattr(getattr(message, "audio", message), "data", ()), np.uint8)[:3]))
+        if len(heads) == 3:
+            break
+    if heads and all(head.startswith(_MPEG_HEADS) for head in heads):
+        raise BagError(f"{topic.name} holds MP3; record with format:=wave, or name another format with --audio-format")
+    guess = PcmFormat()
+    bag.problems.append(f"no AudioInfo in the bag: audio taken as {guess} (--audio-format changes it)")
+    return replace(settings, format=guess)
 
 
 def read_coefficients(bag: Bag, topic: BagTopic) -> CoefficientTrack:
@@ -170,7 +165,7 @@ def read_coefficients(bag: Bag, topic: BagTopic) -> CoefficientTrack:
         try:
             decoded = bag.decoder.decode(topic, message)
             rows.append(_frame(topic, decoded, message.log_ns))
-        except (types.MessageError, ValueError) as error:
+        except (MessageError, ValueError) as error:
             bad[str(error)] = bad.get(str(error), 0) + 1
     bag.problems += [f"{topic.name}: {count} frames left out: {why}" for why, count in bad.items()]
     if not rows:
@@ -189,11 +184,11 @@ def read_coefficients(bag: Bag, topic: BagTopic) -> CoefficientTrack:
 def _frame(topic: BagTopic, message: Any, log_ns: int) -> tuple[int, int, NDArray[np.float32], int, float]:
     if topic.msgtype == types.BLENDSHAPES:
         values = np.asarray(message.coefficients, np.float32)
-        stamp = types.time_ns(message.header.stamp)
+        stamp = from_time(message.header.stamp)
         frame = (stamp, log_ns, values, _frame_number(message), float(message.speech_activity))
     elif topic.msgtype == types.JOINT_STATE:
         positions = np.asarray(message.position, np.float32)
-        frame = (types.time_ns(message.header.stamp), log_ns, reorder(positions, message.name, ARKIT_NAMES), -1, 1.0)
+        frame = (from_time(message.header.stamp), log_ns, reorder(positions, message.name, ARKIT_NAMES), -1, 1.0)
     else:
         frame = (log_ns, log_ns, np.asarray(message.data, np.float32), -1, 1.0)
     if frame[2].shape != (COUNT,):
@@ -216,12 +211,12 @@ def read_emotions(bag: Bag, topic: BagTopic) -> EmotionTrack | None:
     for message in bag.messages({topic.name}):
         try:
             state = bag.decoder.decode(topic, message)
-        except types.MessageError:
+        except MessageError:
             continue
         labels = labels or tuple(state.labels)
         values = np.asarray(state.probabilities, np.float32)
         if labels and tuple(state.labels) == labels and values.shape == (len(labels),):
-            stamps.append(types.time_ns(state.header.stamp))
+            stamps.append(from_time(state.header.stamp))
             rows.append(values)
     if not rows:
         return None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from emotalk_ros.bags.tracks import AudioFormat
+    from emotalk_ros.audio.messages import PcmFormat
     from emotalk_ros.face import FaceBasis
     from emotalk_ros.reports.replay_run import Live, Outcome
 
@@ -42,6 +42,13 @@ def replay(
         str | None,
         typer.Option(metavar="ENC:CH:RATE", help="For audio topics of bare bytes, for example s16le:1:16000."),
     ] = None,
+    stamp_of: Annotated[
+        str,
+        typer.Option(help="What a stamp means: begin or end of its chunk; auto: as its message type's publishers do."),
+    ] = "auto",
+    stamps: Annotated[
+        str, typer.Option(help="capture: stamps place the audio; none: chunks follow each other, whatever they say.")
+    ] = "capture",
     person: Annotated[int, typer.Option(help="Personal style, 0 to 23.")] = 0,
     level: Annotated[float, typer.Option(min=0.0, max=1.0, help="Intensity of the style.")] = 1.0,
     emotion: Annotated[str | None, typer.Option(help="Show this emotion instead of the one heard.")] = None,
@@ -76,6 +83,7 @@ def replay(
     from emotalk_ros.bags.bag import BagError
 
     try:
+        from emotalk_ros.audio.messages import InputSettings
         from emotalk_ros.evaluation.replay import Topics
         from emotalk_ros.evaluation.subject import Subject
         from emotalk_ros.model import default_model_path
@@ -92,7 +100,7 @@ def replay(
             StreamSettings(hop, context, lookahead),
             FinishSettings(seed=seed) if finish else None,
         )
-        topics = Topics(audio_topic, reference, recorded, parse_format(audio_format))
+        topics = Topics(audio_topic, reference, recorded, InputSettings(stamp_of, stamps, parse_format(audio_format)))
         folder = output or Path(f"{bag.resolve().name.removesuffix('.mcap').removesuffix('.db3')}_replay")
         with _progress(errors) as progress:
             outcome = replay_bag(
@@ -149,17 +157,17 @@ def _progress(console: Console) -> Iterator[Callable[[str, float], None]]:
         yield update
 
 
-def parse_format(text: str | None) -> AudioFormat | None:
-    """`s16le:1:16000` as an AudioFormat. Raises ValueError that shows the form expected."""
+def parse_format(text: str | None) -> PcmFormat | None:
+    """`s16le:1:16000` as a PcmFormat. Raises ValueError that shows the form expected."""
     if text is None:
         return None
     from emotalk_ros.audio import canonical_encoding
-    from emotalk_ros.bags.tracks import AudioFormat
+    from emotalk_ros.audio.messages import PcmFormat
 
     parts = text.split(":")
     if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
         raise ValueError(f"--audio-format {text!r}: expected ENCODING:CHANNELS:RATE, for example s16le:1:16000")
-    return AudioFormat(canonical_encoding(parts[0]), int(parts[1]), int(parts[2]))
+    return PcmFormat(canonical_encoding(parts[0]), int(parts[1]), int(parts[2]))
 
 
 def _show(outcome: Outcome) -> None:

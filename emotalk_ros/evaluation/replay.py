@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.audio import AudioFormatError, AudioIntake, Segment
+from emotalk_ros.audio.messages import InputSettings
 from emotalk_ros.bags import messages as types
-from emotalk_ros.bags.bag import Bag, Result
+from emotalk_ros.bags.bag import Bag
 from emotalk_ros.bags.tracks import (
-    AudioFormat,
     AudioTrack,
     CoefficientTrack,
     EmotionTrack,
@@ -29,6 +29,7 @@ from emotalk_ros.bags.tracks import (
     read_coefficients,
     read_emotions,
 )
+from emotalk_ros.bags.writing import Result
 from emotalk_ros.units import SAMPLE_RATE
 
 
@@ -47,12 +48,12 @@ class EngineLike(Protocol):
 
 @dataclass(frozen=True)
 class Topics:
-    """Which topics to use; None: found by type and name. `audio_format` for messages that carry bytes only."""
+    """Which topics to use (None: found by type and name), and how the messages of the audio topic are read."""
 
     audio: str | None = None
     reference: str | None = None
     recorded: str | None = None
-    audio_format: AudioFormat | None = None
+    input: InputSettings = field(default_factory=InputSettings)
 
 
 @dataclass
@@ -119,7 +120,7 @@ def read_tracks(
     Raises:
         BagError: no audio that can be used, or a topic that was asked for by name is missing.
     """
-    audio = read_audio(bag, find_audio(bag, topics.audio), topics.audio_format)
+    audio = read_audio(bag, find_audio(bag, topics.audio), topics.input)
     recorded_topic = find_coefficients(bag, topics.recorded, reference=False)
     reference_topic = find_coefficients(bag, topics.reference, reference=True)
     recorded = read_coefficients(bag, recorded_topic) if recorded_topic else None
@@ -233,7 +234,7 @@ def results(replayed: Replay, prefix: str = "/replay") -> Iterator[Result]:
     Stamps are those of the audio; the log time is when the audio that completes a frame had been recorded, so that all
     topics share one clock.
     """
-    store = types.home_store()
+    store = types.package_types()
     frames = replayed.frames
     for k in range(len(frames)):
         stamp, log_ns = int(frames.stamp_ns[k]), int(frames.log_ns[k])
@@ -252,7 +253,7 @@ def results(replayed: Replay, prefix: str = "/replay") -> Iterator[Result]:
 
 
 def _emotion_message(frames: Frames, k: int, stamp_ns: int) -> Any:
-    store = types.home_store()
+    store = types.package_types()
     probabilities = frames.emotion[k].astype(np.float32)
     return store.types[types.EMOTION](
         header=types.make_header(store, stamp_ns),

@@ -20,12 +20,13 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from emotalk_ros.audio import AudioIntake, TimelineSettings
+from emotalk_ros.audio import AudioFormatError, AudioIntake, TimelineSettings
+from emotalk_ros.audio.messages import AudioDecoder
 from emotalk_ros.motion.finish import Finisher
 from emotalk_ros.msg import BlendshapeCoefficients, EmotionCommand, EmotionState
 from emotalk_ros.nodes import emotalk_parameters as table
 from emotalk_ros.nodes import emotions, network
-from emotalk_ros.nodes.audio_inputs import AudioListener, AudioNotUnderstood, AudioTypeError, make_listener
+from emotalk_ros.nodes.audio_inputs import AudioClasses, AudioTypeError, audio_classes
 from emotalk_ros.nodes.audio_watch import silence_reason
 from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
 from emotalk_ros.nodes.messages import blendshapes
@@ -37,7 +38,7 @@ from emotalk_ros.streaming.worker import Worker, WorkerSettings
 Transition = Callable[["EmotalkNode", LifecycleState], TransitionCallbackReturn]
 
 
-def _told(transition: Transition) -> Transition:
+def _failure_reported(transition: Transition) -> Transition:
     """rclpy swallows exceptions of transitions: a failure must say its reason."""
 
     @wraps(transition)
@@ -69,7 +70,7 @@ class EmotalkNode(LifecycleNode):
         self._worker: Worker | None = None
         self._engine: Engine | None = None
         self._intake: AudioIntake | None = None
-        self._listener: AudioListener | None = None
+        self._decoder: AudioDecoder | None = None
         self._command: Any = None
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
@@ -111,7 +112,7 @@ class EmotalkNode(LifecycleNode):
                 f"ros2 lifecycle set {name} activate"
             )
 
-    @_told
+    @_failure_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network, advertise the outputs."""
         if not self._load():
@@ -123,23 +124,23 @@ class EmotalkNode(LifecycleNode):
         ]
         return super().on_configure(state)
 
-    @_told
+    @_failure_reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the worker."""
         values = self._table.values
         if any(self._loaded[key] != values[key] for key in network.KEYS) and not self._load():
             return FAILURE
         try:
-            listener = make_listener(values["audio.type"], table.pcm_format(values))
+            classes = audio_classes(values["audio.type"])
             self._worker = self._make_worker(values)
         except (AudioTypeError, ValueError) as error:
             return self._failed(str(error))
         self._failure = ""
-        self._listener = listener
+        self._decoder = AudioDecoder(classes.msgtype, table.input_settings(values))
         self._active_since = time.monotonic()
         super().on_activate(state)
         self._worker.start()
-        self._subscribe(listener)
+        self._subscribe(classes)
         self.get_logger().info(self._greeting(values))
         return SUCCESS
 
@@ -196,7 +197,7 @@ class EmotalkNode(LifecycleNode):
         self._inputs = []
         if self._worker is not None:
             self._worker.stop()
-        self._worker = self._engine = self._intake = self._listener = None
+        self._worker = self._engine = self._intake = self._decoder = None
 
     def _free(self) -> None:
         for publisher in self._outputs:
@@ -215,7 +216,10 @@ class EmotalkNode(LifecycleNode):
             self._model, settings, self._controls(values), Finisher(table.finish_settings(values), fps)
         )
         channel = values["audio.channel"]
-        self._intake = AudioIntake(TimelineSettings(max_gap=settings.context), None if channel < 0 else channel)
+        self._intake = AudioIntake(
+            TimelineSettings(max_gap=settings.context, trust_stamps=table.input_settings(values).trust_stamps),
+            None if channel < 0 else channel,
+        )
         pace = WorkerSettings(
             hop=settings.hop,
             max_lag=values["stream.max_lag"],
@@ -228,33 +232,31 @@ class EmotalkNode(LifecycleNode):
     def _controls(self, values: Values) -> Any:
         return table.controls(values, self._command)
 
-    def _subscribe(self, listener: AudioListener) -> None:
+    def _subscribe(self, classes: AudioClasses) -> None:
         qos = QoSOverridingOptions.with_default_policies()
         self._inputs = [
-            self.create_subscription(
-                listener.message_type, "audio", self._on_audio, AUDIO_QOS, qos_overriding_options=qos
-            ),
+            self.create_subscription(classes.message, "audio", self._on_audio, AUDIO_QOS, qos_overriding_options=qos),
             self.create_subscription(
                 EmotionCommand, "emotion_command", self._on_command, OUTPUT_QOS, qos_overriding_options=qos
             ),
         ]
-        if listener.info_type is not None:
-            self._inputs.append(self.create_subscription(listener.info_type, "audio_info", self._on_info, 10))
+        if classes.info is not None:
+            self._inputs.append(self.create_subscription(classes.info, "audio_info", self._on_info, 10))
 
     def _on_audio(self, message: Any) -> None:
         """Only enqueues."""
-        if self._worker is None or self._listener is None:
+        if self._worker is None or self._decoder is None:
             return
         try:
-            self._worker.offer(self._listener.chunk(message, self.get_clock().now().nanoseconds))
-        except AudioNotUnderstood as error:
+            self._worker.offer(self._decoder.decode(message, self.get_clock().now().nanoseconds))
+        except AudioFormatError as error:
             self._warn("audio", str(error))
 
     def _on_info(self, message: Any) -> None:
         try:
-            if self._listener is not None:
-                self._listener.on_info(message)
-        except AudioNotUnderstood as error:
+            if self._decoder is not None:
+                self._decoder.declare(message)
+        except AudioFormatError as error:
             self._warn("info", str(error))
 
     def _on_command(self, message: EmotionCommand) -> None:
@@ -349,7 +351,7 @@ class EmotalkNode(LifecycleNode):
         now = time.monotonic()
         figures = worker.figures
         quiet = now - max(figures.last_arrival or 0.0, self._active_since)
-        if quiet > QUIET and self._listener is not None:
+        if quiet > QUIET and self._decoder is not None:
             reason = silence_reason(self, self.resolve_topic_name("audio"), self._table["audio.type"])
             report.warn(f"no audio for {quiet:.0f} s: {reason}")
             if figures.last_arrival is None:

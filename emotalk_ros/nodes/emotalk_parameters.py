@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 from emotalk_ros.audio import ENCODINGS
+from emotalk_ros.audio.messages import STAMP_OF, STAMPS, InputSettings, PcmFormat
 from emotalk_ros.emotions import EMOTIONS
 from emotalk_ros.motion.finish import FinishSettings
-from emotalk_ros.nodes.audio_inputs import AUDIO_TYPES, PcmFormat
+from emotalk_ros.nodes.audio_inputs import TYPE_NAMES
 from emotalk_ros.nodes.parameters import Row, Values
 from emotalk_ros.streaming import Controls, StreamSettings, WindowSchedule
 
@@ -48,7 +49,7 @@ PARAMETERS = (
     Row("model.device", "cpu", "where the network runs: cpu, cuda, cuda:N, or auto", check=_device, live=False),
     Row("model.dtype", "float32", "number format of the network", choices=DTYPES, live=False),
     Row("model.threads", 1, "processor threads of the network; 0 leaves it to torch", 0, 256, live=False),
-    Row("audio.type", AUDIO_TYPES[0], "message type on the topic `audio`", choices=AUDIO_TYPES, live=False),
+    Row("audio.type", TYPE_NAMES[0], "message type on the topic `audio`", choices=TYPE_NAMES, live=False),
     Row(
         "audio.sample_rate",
         0,
@@ -59,6 +60,21 @@ PARAMETERS = (
     ),
     Row("audio.channels", 1, "interleaved channels, where audio.sample_rate is set", 1, 64, live=False),
     Row("audio.encoding", "s16le", "sample format, where audio.sample_rate is set", choices=ENCODINGS, live=False),
+    Row(
+        "audio.stamps",
+        "capture",
+        "what stamps are good for: capture: they place every chunk; none: chunks follow each other whatever their "
+        "stamps say (for speech synthesis that sends faster than it speaks and stamps with the time of sending)",
+        choices=STAMPS,
+        live=False,
+    ),
+    Row(
+        "audio.stamp_of",
+        "auto",
+        "what a stamp means: begin or end of its chunk; auto: what the publishers of audio.type make of it",
+        choices=STAMP_OF,
+        live=False,
+    ),
     Row("audio.channel", -1, "which channel to listen to, counted from 0; -1 for the mean of all", -1, 63, live=False),
     Row("audio.max_chunk", 60.0, "seconds; longer messages are refused", 0.1, 600.0, live=False),
     Row("stream.hop", 0.1, "seconds of audio between two runs of the network; whole frames", 0.02, 2.0, live=False),
@@ -126,11 +142,11 @@ def finish_settings(values: Values) -> FinishSettings:
     )
 
 
-def pcm_format(values: Values) -> PcmFormat | None:
-    """The format of bare bytes, where the parameters tell it."""
-    if not values["audio.sample_rate"]:
-        return None
-    return PcmFormat(values["audio.sample_rate"], values["audio.channels"], values["audio.encoding"])
+def input_settings(values: Values) -> InputSettings:
+    """What `audio.*` says about the messages; the format of bare bytes where `audio.sample_rate` is set."""
+    rate = values["audio.sample_rate"]
+    form = PcmFormat(values["audio.encoding"], values["audio.channels"], rate) if rate else None
+    return InputSettings(values["audio.stamp_of"], values["audio.stamps"], form)
 
 
 def cross_check(values: Values, model: Any | None) -> str | None:

@@ -10,9 +10,12 @@ from builtin_interfaces.msg import Time
 from numpy.typing import ArrayLike
 from std_msgs.msg import Header
 
+from emotalk_ros.audio.messages import from_time
 from emotalk_ros.face import COUNT
 from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionState
 from emotalk_ros.units import NS
+
+__all__ = ["audio_chunk", "blendshapes", "emotion_state", "from_time", "to_time"]
 
 
 def to_time(nanoseconds: int) -> Time:
@@ -21,11 +24,6 @@ def to_time(nanoseconds: int) -> Time:
     if not -(2**31) <= seconds < 2**31:
         raise ValueError(f"{nanoseconds} ns does not fit a ROS time stamp")
     return Time(sec=seconds, nanosec=rest)
-
-
-def from_time(stamp: Time) -> int:
-    """Nanoseconds since the epoch of the stamp's clock."""
-    return int(stamp.sec) * NS + int(stamp.nanosec)
 
 
 def audio_chunk(

@@ -16,8 +16,10 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
-from emotalk_ros.nodes.bag_writer import BagWriter
+from emotalk_ros.bags.messages import installed_types, type_description
+from emotalk_ros.bags.writing import BagWriter
 from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
 from emotalk_ros.nodes.parameters import Row, Table
 from emotalk_ros.nodes.runtime import NodeError, Throttled, run_program
@@ -91,7 +93,8 @@ class RecorderNode(Node):
     def _subscribe(self, topic: str, type_name: str, publishers: Sequence[TopicEndpointInfo]) -> None:
         package, _, name = type_name.split("/")
         kind = getattr(import_module(f"{package}.msg"), name)
-        self._bag.add_topic(topic, type_name, [info.qos_profile for info in publishers])
+        description = type_description(installed_types(type_name), type_name)
+        self._bag.add_topic(topic, type_name, *description, [_offered(info.qos_profile) for info in publishers])
         found = self.create_subscription(kind, topic, self._writer(topic), _matching(publishers), raw=True)
         self._found.append(found)
 
@@ -103,7 +106,9 @@ class RecorderNode(Node):
             try:
                 self._bag.write(topic, self.get_clock().now().nanoseconds, data)
             except OSError as error:
-                raise NodeError(f"the bag {self._bag.output} can't be written: {error}") from error
+                raise NodeError(
+                    f"the bag {self._bag.output} can't be written ({error}); what was recorded lies in {self._bag.part}"
+                ) from error
 
         return write
 
@@ -119,9 +124,27 @@ class RecorderNode(Node):
         try:
             self._bag.close()
         except OSError as error:
-            raise NodeError(f"the bag {self._bag.output} could not be finished: {error}") from error
+            raise NodeError(
+                f"the bag {self._bag.output} could not be finished ({error}); it lies unfinished in {self._bag.part}"
+            ) from error
         counts = ", ".join(f"{topic} {count}" for topic, count in sorted(self._bag.counts.items()))
         print(f"recorded {self._bag.output}: {counts or 'no message'}", file=sys.stderr)
+
+
+def _offered(profile: QoSProfile) -> Qos:
+    """rclpy's profile in rosbag2's terms; enumerations share their numbers, infinite times are rmw's largest."""
+    forever = QosTime(9223372036, 854775807)
+    return Qos(
+        history=QosHistory(profile.history.value) if profile.history.value in (1, 2) else QosHistory.UNKNOWN,
+        depth=profile.depth,
+        reliability=QosReliability(profile.reliability.value),
+        durability=QosDurability(profile.durability.value),
+        deadline=forever,
+        lifespan=forever,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=forever,
+        avoid_ros_namespace_conventions=False,
+    )
 
 
 def _matching(publishers: Sequence[TopicEndpointInfo]) -> QoSProfile:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emotalk_ros.bags.bag import Bag, open_bag, write_merged
+from emotalk_ros.bags.bag import Bag, open_bag
+from emotalk_ros.bags.writing import write_merged
 from emotalk_ros.evaluation.plain_json import to_json
 from emotalk_ros.evaluation.replay import Replay, Topics, replay, results
 from emotalk_ros.evaluation.replay_findings import findings

@@ -10,22 +10,24 @@ import numpy as np
 import pytest
 from bag_writing import START_NS, audio_messages, speech_like, write_bag
 
+from emotalk_ros.audio.messages import AUDIO_CHUNK, from_time
 from emotalk_ros.bags import messages as types
-from emotalk_ros.bags.bag import BagError, Result, open_bag, write_merged
+from emotalk_ros.bags.bag import BagError, open_bag
+from emotalk_ros.bags.writing import Result, write_merged
 
 SECONDS = 0.5
 
 
 def audio_bag(path: Path, seconds: float = SECONDS, **options: str) -> Path:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * 16000)).astype(np.float32)
-    return write_bag(path, {"/audio": (types.AUDIO_CHUNK, audio_messages(samples))}, **options)
+    return write_bag(path, {"/audio": (AUDIO_CHUNK, audio_messages(samples))}, **options)
 
 
 def contents(path: Path) -> tuple[list[int], list[str]]:
     with open_bag(path) as bag:
         topic = bag.topics["/audio"]
         messages = [(m, bag.decoder.decode(topic, m)) for m in bag.messages({"/audio"})]
-        stamps = [types.time_ns(decoded.header.stamp) for _, decoded in messages]
+        stamps = [from_time(decoded.header.stamp) for _, decoded in messages]
         assert all(decoded.encoding == "s16le" for _, decoded in messages)
         return stamps, bag.problems
 
@@ -184,12 +186,12 @@ def test_nonsense_metadata(tmp_path: Path) -> None:
 
 def test_merged_bag_keeps_everything_on_one_clock(tmp_path: Path) -> None:
     samples = speech_like(0.2)
-    store = types.home_store()
+    store = types.package_types()
     clock = store.types["builtin_interfaces/msg/Time"]
     source = write_bag(
         tmp_path / "bag",
         {
-            "/audio": (types.AUDIO_CHUNK, audio_messages(samples)),
+            "/audio": (AUDIO_CHUNK, audio_messages(samples)),
             "/clock": ("builtin_interfaces/msg/Time", [(START_NS, clock(sec=1, nanosec=2))]),
         },
         storage="sqlite3",
@@ -219,7 +221,7 @@ def test_a_merged_bag_takes_the_place_of_an_older_bag_only(tmp_path: Path) -> No
         write_merged(bag, [], tmp_path / "merged", overwrite=True)
         (tmp_path / "letters").mkdir()
         (tmp_path / "letters" / "precious.txt").touch()
-        with pytest.raises(BagError, match="letters does not look like a bag; not replaced"):
+        with pytest.raises(FileExistsError, match="letters exists and is no rosbag2 folder; not replaced"):
             write_merged(bag, [], tmp_path / "letters", overwrite=True)
     assert sorted(p.name for p in (tmp_path / "merged").iterdir()) == ["merged.mcap", "metadata.yaml"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bag", "letters", "merged"]

@@ -14,9 +14,20 @@ import pytest
 from bag_writing import START_NS, audio_messages, frame_messages, speech_like, write_bag
 from saved_model import save_model
 
+from emotalk_ros.audio.messages import (
+    AUDIO_CHUNK,
+    AUDIO_DATA,
+    AUDIO_DATA_STAMPED,
+    AUDIO_INFO,
+    AUDIO_STAMPED,
+    RAW_AUDIO,
+    InputSettings,
+    PcmFormat,
+    from_time,
+)
 from emotalk_ros.bags import messages as types
 from emotalk_ros.bags.bag import BagError, open_bag
-from emotalk_ros.bags.tracks import AudioFormat, read_audio
+from emotalk_ros.bags.tracks import read_audio
 from emotalk_ros.emotions import EMOTIONS
 from emotalk_ros.evaluation.references import loudness
 from emotalk_ros.evaluation.replay import Topics, replay
@@ -89,7 +100,7 @@ def make_bag(path: Path, **topics: Any) -> Path:
     audio = speech_like(SECONDS)
     reference = jaw(audio)
     content = {
-        "/audio": (types.AUDIO_CHUNK, audio_messages(audio)),
+        "/audio": (AUDIO_CHUNK, audio_messages(audio)),
         "/face/reference": (types.BLENDSHAPES, frame_messages(reference)),
         "/blendshapes": (types.BLENDSHAPES, [m for n, m in enumerate(frame_messages(reference)) if n not in (10, 11)]),
     }
@@ -148,7 +159,7 @@ def test_topics_by_name_and_wrong_names(tmp_path: Path, basis: FaceBasis) -> Non
 
 
 def test_bag_without_audio_says_what_it_holds(tmp_path: Path, basis: FaceBasis) -> None:
-    clock = types.home_store().types["builtin_interfaces/msg/Time"](sec=1, nanosec=2)
+    clock = types.package_types().types["builtin_interfaces/msg/Time"](sec=1, nanosec=2)
     path = write_bag(tmp_path / "bag", {"/clock": ("builtin_interfaces/msg/Time", [(1, clock)])})
     with pytest.raises(BagError, match=r"no audio in .*/clock \[builtin_interfaces/msg/Time\] x1"):
         judged(path, basis)
@@ -157,7 +168,7 @@ def test_bag_without_audio_says_what_it_holds(tmp_path: Path, basis: FaceBasis) 
 def test_a_gap_in_the_audio_starts_a_new_stream(tmp_path: Path, basis: FaceBasis) -> None:
     first = audio_messages(speech_like(1.0))
     second = audio_messages(speech_like(1.0, seed=1), start_ns=START_NS + 60_000_000_000)
-    path = write_bag(tmp_path / "bag", {"/audio": (types.AUDIO_CHUNK, first + second)})
+    path = write_bag(tmp_path / "bag", {"/audio": (AUDIO_CHUNK, first + second)})
     found = judged(path, basis)
     assert found["audio"]["streams"] == found["replayed"]["streams"] == 2
     assert found["replayed"]["frames"] == found["replayed"]["expected_by_audio"] == 60
@@ -168,7 +179,7 @@ def test_broken_chunks_are_counted_and_the_rest_is_used(tmp_path: Path, basis: F
     messages = audio_messages(speech_like(SECONDS))
     messages[3][1].encoding = "mp3"
     messages[5][1].channels = 0
-    path = write_bag(tmp_path / "bag", {"/audio": (types.AUDIO_CHUNK, messages)})
+    path = write_bag(tmp_path / "bag", {"/audio": (AUDIO_CHUNK, messages)})
     found = judged(path, basis)
     assert len([p for p in found["problems"] if "1 chunks left out" in p]) == 2
     assert found["replayed"]["frames"] == 60  # two gaps of 20 ms were filled
@@ -183,24 +194,24 @@ def pcm(samples: np.ndarray) -> np.ndarray:
 
 def foreign_bag(path: Path, flavour: str) -> Path:
     audio = speech_like(1.0)
-    store = types.mgonzs13_store() if flavour == "mgonzs13" else types.home_store()
+    store = types.mgonzs13_types() if flavour == "mgonzs13" else types.package_types()
     messages: list[tuple[int, Any]] = []
     kinds = {
-        "plain": ("/audio/audio", types.AUDIO_DATA),
-        "stamped": ("/audio/audio_stamped", types.AUDIO_DATA_STAMPED),
-        "mgonzs13": ("/audio", types.AUDIO_STAMPED),
-        "foxglove": ("/mic", types.RAW_AUDIO),
+        "plain": ("/audio/audio", AUDIO_DATA),
+        "stamped": ("/audio/audio_stamped", AUDIO_DATA_STAMPED),
+        "mgonzs13": ("/audio", AUDIO_STAMPED),
+        "foxglove": ("/mic", RAW_AUDIO),
     }
     name, kind = kinds[flavour]
     for first in range(0, 16000, 512):
         stamp, data = START_NS + first * 62_500, pcm(audio[first : first + 512])
         raw = np.frombuffer(data.tobytes(), np.uint8)
-        header = types.make_header(store, stamp)
-        part = store.types.get(types.AUDIO_DATA)
+        header = types.make_header(store, stamp + 32_000_000 if flavour == "stamped" else stamp)  # as they stamp
+        part = store.types.get(AUDIO_DATA)
         if flavour == "mgonzs13":
             empty = {"float32_data": np.zeros(0, np.float32), "int32_data": np.zeros(0, np.int32)}
             empty |= {"int8_data": np.zeros(0, np.int8), "uint8_data": np.zeros(0, np.uint8)}
-            info = store.types[types.AUDIO_INFO](format=8, channels=1, rate=16000, chunk=512)
+            info = store.types[AUDIO_INFO](format=8, channels=1, rate=16000, chunk=512)
             inner = store.types["audio_common_msgs/msg/Audio"](audio_data=part(int16_data=data, **empty), info=info)
             message = store.types[kind](header=header, audio=inner)
         elif flavour == "foxglove":
@@ -213,10 +224,10 @@ def foreign_bag(path: Path, flavour: str) -> Path:
         messages.append((stamp + 32_000_000, message))
     topics = {name: (kind, messages)}
     if flavour in ("plain", "stamped"):
-        info = store.types[types.AUDIO_INFO](
+        info = store.types[AUDIO_INFO](
             channels=1, sample_rate=16000, sample_format="S16LE", bitrate=0, coding_format="wave"
         )
-        topics["/audio/audio_info"] = (types.AUDIO_INFO, [(START_NS, info)])
+        topics["/audio/audio_info"] = (AUDIO_INFO, [(START_NS, info)])
     return write_bag(path, topics, store=store)
 
 
@@ -246,16 +257,59 @@ def test_bare_bytes_without_info_are_guessed_and_said_so(tmp_path: Path) -> None
         assert track.chunks[0].sample_rate == 16000
         assert any("no AudioInfo" in problem for problem in bag.problems)
     with open_bag(path) as bag:
-        track = read_audio(bag, bag.topics["/audio/audio"], AudioFormat("f32le", 2, 48000))
+        track = read_audio(bag, bag.topics["/audio/audio"], InputSettings(format=PcmFormat("f32le", 2, 48000)))
         assert (track.chunks[0].encoding, track.chunks[0].channels, track.chunks[0].sample_rate) == ("f32le", 2, 48000)
         assert bag.problems == []
+
+
+def bare_bag(path: Path, first: bytes, info: str | None) -> Path:
+    """AudioData whose every message begins with `first`, and an AudioInfo with the coding `info`."""
+    store = types.package_types()
+    part = store.types[AUDIO_DATA]
+    data = np.frombuffer(first + bytes(640 - len(first)), np.uint8)
+    topics: dict[str, Any] = {"/audio": (AUDIO_DATA, [(START_NS + n * 20_000_000, part(data=data)) for n in range(50)])}
+    if info is not None:
+        declared = store.types[AUDIO_INFO](
+            channels=1, sample_rate=16000, sample_format="S16LE", bitrate=0, coding_format=info
+        )
+        topics["/audio_info"] = (AUDIO_INFO, [(START_NS + 500_000_000, declared)])
+    return write_bag(path, topics)
+
+
+@pytest.mark.parametrize("first", [b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"ID3"])
+def test_the_format_of_bare_bytes_is_what_was_declared_and_never_searched_for(tmp_path: Path, first: bytes) -> None:
+    with open_bag(bare_bag(tmp_path / "wave", first, "wave")) as bag:
+        track = read_audio(bag, bag.topics["/audio"])
+        assert len(track.chunks) == 50 and bag.problems == []
+    undeclared = bare_bag(tmp_path / "undeclared", first, None)
+    with open_bag(undeclared) as bag:
+        assert len(read_audio(bag, bag.topics["/audio"], InputSettings(format=PcmFormat())).chunks) == 50
+    with open_bag(undeclared) as bag, pytest.raises(BagError, match=r"holds MP3; record with format:=wave"):
+        read_audio(bag, bag.topics["/audio"])
+    with open_bag(bare_bag(tmp_path / "mp3", first, "mp3")) as bag, pytest.raises(BagError, match="coded as mp3"):
+        read_audio(bag, bag.topics["/audio"])
+
+
+def test_a_format_of_the_settings_outranks_the_recorded_one(tmp_path: Path) -> None:
+    with open_bag(bare_bag(tmp_path / "bag", b"", "mp3")) as bag:
+        track = read_audio(bag, bag.topics["/audio"], InputSettings(format=PcmFormat("s16le", 2, 48000)))
+        assert {chunk.sample_rate for chunk in track.chunks} == {48000} and bag.problems == []
+
+
+def test_which_end_a_stamp_means_can_be_chosen(tmp_path: Path) -> None:
+    begins = {}
+    for stamp_of in ("auto", "begin", "end"):
+        with open_bag(foreign_bag(tmp_path / stamp_of, "stamped")) as bag:
+            track = read_audio(bag, bag.topics["/audio/audio_stamped"], InputSettings(stamp_of))
+            begins[stamp_of] = track.chunks[0].stamp_ns - START_NS
+    assert begins == {"auto": 0, "begin": 32_000_000, "end": 0}
 
 
 @pytest.mark.parametrize("kind", [types.JOINT_STATE, types.MULTI_ARRAY])
 def test_reference_as_joint_state_or_array(tmp_path: Path, basis: FaceBasis, kind: str) -> None:
     from emotalk_ros.face import LIVE_LINK_NAMES
 
-    store = types.home_store()
+    store = types.package_types()
     rows = []
     for n, row in enumerate(jaw(speech_like(SECONDS))):
         stamp = START_NS + round(n * 1e9 / FPS)
@@ -309,7 +363,7 @@ def test_merged_bag_holds_results_on_the_same_clock(outcome: tuple[Path, Path]) 
         topic = merged.topics["/replay/blendshapes"]
         first = next(iter(merged.messages({topic.name})))
         decoded = merged.decoder.decode(topic, first)
-        assert types.time_ns(decoded.header.stamp) == START_NS
+        assert from_time(decoded.header.stamp) == START_NS
         assert START_NS < first.log_ns < START_NS + 1_000_000_000
 
 

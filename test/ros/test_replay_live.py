@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from emotalk_ros.audio.messages import AUDIO_CHUNK, from_time
 from emotalk_ros.bags import messages as types
 from emotalk_ros.bags.bag import open_bag
 from emotalk_ros.evaluation.replay import Topics
@@ -23,20 +24,20 @@ START_NS = 1_700_000_000_000_000_000
 @pytest.fixture
 def bag(tmp_path, speech):
     """Chunks of 20 ms, each received 25 ms after its first sample."""
-    store = types.home_store()
+    store = types.package_types()
     with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        connection = writer.add_connection("/audio", types.AUDIO_CHUNK, typestore=store)
+        connection = writer.add_connection("/audio", AUDIO_CHUNK, typestore=store)
         for first in range(0, len(speech), 320):
             stamp = START_NS + first * 62_500
             data = (speech[first : first + 320] * 32767).astype("<i2").tobytes()
-            message = store.types[types.AUDIO_CHUNK](
+            message = store.types[AUDIO_CHUNK](
                 header=types.make_header(store, stamp),
                 sample_rate=16000,
                 channels=1,
                 encoding="s16le",
                 data=np.frombuffer(data, np.uint8),
             )
-            writer.write(connection, stamp + 25_000_000, store.serialize_cdr(message, types.AUDIO_CHUNK))
+            writer.write(connection, stamp + 25_000_000, store.serialize_cdr(message, AUDIO_CHUNK))
     return tmp_path / "bag"
 
 
@@ -62,7 +63,7 @@ def test_live_and_deterministic_replay_agree(graph, model_path, bag, tmp_path, e
         with open_bag(outcome.files[-1]) as merged:
             topic = merged.topics["/replay/blendshapes"]
             messages = [merged.decoder.decode(topic, m) for m in merged.messages({topic.name})]
-        frames[outcome.findings["mode"]] = {types.time_ns(m.header.stamp): m.coefficients for m in messages}
+        frames[outcome.findings["mode"]] = {from_time(m.header.stamp): m.coefficients for m in messages}
     assert frames["live"].keys() == frames["deterministic"].keys()
     for stamp, coefficients in frames["live"].items():
         # The end differs: the node does not know that the stream is over, silence follows instead.

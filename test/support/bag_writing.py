@@ -9,6 +9,7 @@ import numpy as np
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys.store import Typestore
 
+from emotalk_ros.audio.messages import AUDIO_CHUNK
 from emotalk_ros.bags import messages as types
 
 START_NS = 1_700_000_000_000_000_000
@@ -26,7 +27,7 @@ def speech_like(seconds: float, seed: int = 0) -> np.ndarray:
 
 def audio_chunk(store: Typestore, samples: np.ndarray, stamp_ns: int) -> Any:
     pcm = (np.clip(samples, -1, 1) * 32767).astype("<i2")
-    return store.types[types.AUDIO_CHUNK](
+    return store.types[AUDIO_CHUNK](
         header=types.make_header(store, stamp_ns, "mic"),
         sample_rate=16000,
         channels=1,
@@ -62,7 +63,7 @@ def write_bag(
     store: Typestore | None = None,
 ) -> Path:
     """A bag with `topics`: name to (type, [(log_ns, message)])."""
-    store = store or types.home_store()
+    store = store or types.package_types()
     writer = Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
     if compression != "none":
         writer.set_compression(CompressionMode[compression.upper()], CompressionFormat.ZSTD)
@@ -78,7 +79,7 @@ def write_bag(
 
 def audio_messages(samples: np.ndarray, start_ns: int = START_NS, delay_ns: int = 25_000_000) -> list[tuple[int, Any]]:
     """Chunks of 20 ms, each received `delay_ns` after its first sample."""
-    store = types.home_store()
+    store = types.package_types()
     messages = []
     for first in range(0, samples.size, CHUNK):
         stamp = start_ns + first * 62_500
@@ -90,7 +91,7 @@ def frame_messages(
     coefficients: np.ndarray, start_ns: int = START_NS, latency_ns: int = 180_000_000, fps: float = 30.0
 ) -> list[tuple[int, Any]]:
     """Frames on the grid n / fps, each recorded `latency_ns` after its instant."""
-    store = types.home_store()
+    store = types.package_types()
     messages = []
     for n, row in enumerate(coefficients):
         stamp = start_ns + round(n * 1e9 / fps)
