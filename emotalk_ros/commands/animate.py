@@ -14,8 +14,8 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from emotalk_ros.motion.files import Motion
     from emotalk_ros.motion.finish import FinishSettings
-    from emotalk_ros.motion.writing import Motion
     from emotalk_ros.streaming import Controls
 
 
@@ -108,7 +108,7 @@ def animate(
             for job in jobs:
                 begin = time.perf_counter()
                 motion = _perform(network, job, controls, finish, fps, live, progress)
-                from emotalk_ros.motion.writing import write_motion
+                from emotalk_ros.motion.files import write_motion
 
                 write_motion(job.output, motion, job.form, order.value)
                 progress.console.print(
@@ -135,7 +135,7 @@ class Job:
 
 def plan(audio: list[Path], output: Path | None, form: str | None) -> list[Job]:
     """What to write where. Raises ValueError or OSError that names what is in the way, before any work."""
-    from emotalk_ros.motion.writing import FORMATS, format_of
+    from emotalk_ros.motion.files import FORMATS, format_of
 
     for path in audio:
         if not path.exists():
@@ -231,8 +231,8 @@ def _perform(
     progress: Progress,
 ) -> Motion:
     from emotalk_ros.audio import AudioFile, AudioFormatError, mono_blocks
+    from emotalk_ros.motion.files import Motion
     from emotalk_ros.motion.finish import Finisher
-    from emotalk_ros.motion.writing import Motion
     from emotalk_ros.streaming import StreamSettings
     from emotalk_ros.streaming import animate as perform
 

@@ -84,7 +84,7 @@ def _read(
 ) -> tuple[Any, list[Any], float]:
     """The face, the motions cut to what is wanted, and their rate: all at that of the first."""
     from emotalk_ros.face import read_basis
-    from emotalk_ros.motion.reading import read_motion
+    from emotalk_ros.motion.files import read_motion
 
     basis = read_basis(face)
     first, rate = read_motion(motions[0], fps)

@@ -100,7 +100,7 @@ def _persons(text: str) -> list[int]:
 
 
 def _frame(path: Path, second: float) -> Any:
-    from emotalk_ros.motion.reading import read_motion
+    from emotalk_ros.motion.files import read_motion
 
     frames, fps = read_motion(path)
     index = round(second * fps)

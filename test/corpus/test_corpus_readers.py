@@ -190,7 +190,12 @@ def test_livelink_csv_comes_by_name_and_time(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a,b\n1,2\n", "not a Live Link Face CSV"), ("", "not a Live Link Face CSV"), (None, "unreadable")],
+    [
+        ("a,b\n1,2\n", "no column `time` .seconds. or `Timecode`"),
+        ("Timecode,JawOpen\n", "not a Live Link Face CSV: no column eyeBlinkLeft"),
+        ("", "no frame"),
+        (None, "no such file"),
+    ],
 )
 def test_bad_livelink_files(tmp_path, text, message):
     path = tmp_path / "x.csv"

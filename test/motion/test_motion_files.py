@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from emotalk_ros.face import ARKIT_NAMES, COUNT, LIVE_LINK_NAMES
-from emotalk_ros.motion.reading import MotionError, read_motion
-from emotalk_ros.motion.writing import Motion, write_motion
+from emotalk_ros.motion.files import Motion, MotionError, read_motion, write_motion
 
 
 @pytest.fixture
@@ -85,3 +84,35 @@ def test_faults_are_named(tmp_path, motion):
         read_motion(tmp_path / "nowhere.csv")
     with pytest.raises(MotionError, match=r"\.wav"):
         read_motion(tmp_path / "speech.wav")
+
+
+LIVE_LINK_HEADER = (
+    "Timecode,BlendShapeCount,EyeBlinkLeft,EyeLookDownLeft,EyeLookInLeft,EyeLookOutLeft,EyeLookUpLeft,EyeSquintLeft,"
+    "EyeWideLeft,EyeBlinkRight,EyeLookDownRight,EyeLookInRight,EyeLookOutRight,EyeLookUpRight,EyeSquintRight,"
+    "EyeWideRight,JawForward,JawRight,JawLeft,JawOpen,MouthClose,MouthFunnel,MouthPucker,MouthRight,MouthLeft,"
+    "MouthSmileLeft,MouthSmileRight,MouthFrownLeft,MouthFrownRight,MouthDimpleLeft,MouthDimpleRight,MouthStretchLeft,"
+    "MouthStretchRight,MouthRollLower,MouthRollUpper,MouthShrugLower,MouthShrugUpper,MouthPressLeft,MouthPressRight,"
+    "MouthLowerDownLeft,MouthLowerDownRight,MouthUpperUpLeft,MouthUpperUpRight,BrowDownLeft,BrowDownRight,BrowInnerUp,"
+    "BrowOuterUpLeft,BrowOuterUpRight,CheekPuff,CheekSquintLeft,CheekSquintRight,NoseSneerLeft,NoseSneerRight,TongueOut,"
+    "HeadYaw,HeadPitch,HeadRoll,LeftEyeYaw,LeftEyePitch,LeftEyeRoll,RightEyeYaw,RightEyePitch,RightEyeRoll"
+)
+"""The first line of a take that the app saved."""
+
+
+def test_live_link_columns_stand_in_the_app_s_order(tmp_path, motion):
+    path = tmp_path / "take.csv"
+    write_motion(path, motion, "livelink-csv")
+    header, first, *_ = path.read_text().splitlines()
+    assert header == LIVE_LINK_HEADER
+    cells = dict(zip(header.split(","), first.split(","), strict=True))
+    for name in ("jawLeft", "jawRight", "mouthLeft", "mouthRight"):
+        expected = motion.coefficients[0, ARKIT_NAMES.index(name)]
+        assert float(cells[name[0].upper() + name[1:]]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_hole_of_months_is_no_motion(tmp_path, motion):
+    time = np.arange(40) / 30
+    time[20:] += 1e7
+    np.savez(tmp_path / "a.npz", coefficients=motion.coefficients, time=time)
+    with pytest.raises(MotionError, match=r"1e\+07 s without a frame after frame 19"):
+        read_motion(tmp_path / "a.npz")

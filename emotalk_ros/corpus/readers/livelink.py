@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import re
 import shutil
 import subprocess
 import tempfile
@@ -24,10 +22,8 @@ from emotalk_ros.corpus.readers.base import (
     read_audio,
 )
 from emotalk_ros.corpus.store import Clip, CorpusError
-from emotalk_ros.face.names import LIVE_LINK_NAMES, reorder
+from emotalk_ros.motion.files import MotionError, read_motion
 
-_RATES = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0)
-_CODE = re.compile(r"(\d+):(\d+):(\d+):(\d+(?:\.\d+)?)")
 _MOVIES = (".mov", ".mp4", ".m4v")
 
 
@@ -63,51 +59,13 @@ def read_livelink_csv(path: Path, fps: float = 30.0) -> NDArray[np.float32]:
 
     Raises CorpusError naming the file and line.
     """
-    times, values = _rows(path)
-    if len(times) < 2:
-        raise CorpusError(f"{path}: {len(times)} frames: at least 2 are needed")
-    steps = np.diff(times)
-    if (steps <= 0).any():
-        # Live Link repeats a code when it drops below its rate: the later row is the newer one.
-        keep = np.concatenate([steps > 0, [True]])
-        times, values = times[keep], values[keep]
-    if len(times) < 2 or (np.diff(times) <= 0).any():
-        raise CorpusError(f"{path}: time codes run backwards")
-    grid = np.arange(int((times[-1] - times[0]) * fps + 1e-6) + 1) / fps + times[0]
-    even = np.stack([np.interp(grid, times, column) for column in values.T], axis=1)
-    return checked_coefficients(reorder(even, LIVE_LINK_NAMES), path)
-
-
-def _rows(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Times in s and the 52 columns in Live Link's order, of rows that hold blendshapes."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path}: unreadable ({error})") from error
-    header = {cell.strip().lower(): k for k, cell in enumerate(rows[0])} if rows else {}
-    lacking = [n for n in ("timecode", *(n.lower() for n in LIVE_LINK_NAMES)) if n not in header]
-    if lacking:
-        raise CorpusError(f"{path}: not a Live Link Face CSV: no column {', '.join(lacking[:4])}")
-    columns = [header[name.lower()] for name in LIVE_LINK_NAMES]
-    codes, values = [], []
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) <= max(columns) or not row[columns[0]].strip():
-            continue  # a frame in which no face was seen
-        match = _CODE.fullmatch(row[header["timecode"]].strip())
-        try:
-            if match is None:
-                raise ValueError(f"time code {row[header['timecode']]!r}")
-            codes.append([float(part) for part in match.groups()])
-            values.append([float(row[k]) for k in columns])
-        except ValueError as error:
-            raise CorpusError(f"{path}, line {number}: {error}") from error
-    if not codes:
-        raise CorpusError(f"{path}: no frame with a face")
-    code = np.array(codes)
-    # The rate of the code is nowhere in the file: the smallest usual one that its frame numbers fit.
-    rate = next((r for r in _RATES if code[:, 3].max() < r), _RATES[-1])
-    return code[:, 0] * 3600 + code[:, 1] * 60 + code[:, 2] + code[:, 3] / rate, np.array(values)
+        values, _ = read_motion(path, fps)
+    except MotionError as error:
+        raise CorpusError(str(error)) from error
+    if len(values) < 2:
+        raise CorpusError(f"{path}: {len(values)} frames: at least 2 are needed")
+    return checked_coefficients(values, path)
 
 
 def _take(stem: str, path: Path, sound: Path, fps: float, offset: float, actor: int) -> Item:
