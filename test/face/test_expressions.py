@@ -51,7 +51,7 @@ STRONG = {
     "sad": {"browInnerUp": 0.5, "mouthFrownLeft": 0.5},
     "angry": {"browDownLeft": 0.5, "eyeSquintRight": 0.4, "mouthPressLeft": 0.4},
     "fearful": {"browInnerUp": 0.5, "eyeWideLeft": 0.5, "mouthStretchRight": 0.4},
-    "disgust": {"noseSneerLeft": 0.5, "mouthUpperUpRight": 0.4},
+    "disgust": {"noseSneerLeft": 0.5, "mouthUpperUpRight": 0.2},
     "surprised": {"browInnerUp": 0.5, "browOuterUpLeft": 0.5, "eyeWideRight": 0.5, "jawOpen": 0.25},
 }
 

@@ -209,7 +209,8 @@ class Shapes:
         """The nose's wing and the lip beneath rise, the nose's side wrinkles."""
         side = self.half(sign)
         wing = self.vector(self.spot(14, -1, 8, 9) * side, 0.8 * sign, 5.0, 0.6)
-        lip = self.vector(self.upper_fade * self.opening * gauss(self.ax, 15, 13) * side, 0, 2.4, 0.4)
+        # The muscle of the nose's wing lifts the whole half of the lip, the middle as well (as in scans of real faces).
+        lip = self.vector(self.upper_fade * self.opening**0.5 * self.half(sign, 12), 0, 5.8, 0.4)
         root = self.vector(self.spot(10, 42, 10, 9) * side, 0, -2.6, 1.2)
         cheek = self.vector(self.spot(24, 4, 11, 12) * side, 0, 3.8, 2.2)
         slanted = np.mod(self.y + 0.3 * self.ax - 31 + 3.0, 6.0) - 3.0
