@@ -10,8 +10,6 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 
 
 def generate_launch_description():
@@ -20,26 +18,14 @@ def generate_launch_description():
         PythonLaunchDescriptionSource(os.path.join(share, "launch", "emotalk.launch.py")),
         launch_arguments={
             "source": "file",
-            "subscribers": "2",  # the emotalk node and the recorder
             "file": LaunchConfiguration("speech"),
             "model": LaunchConfiguration("model"),
             "namespace": LaunchConfiguration("namespace"),
+            "record": LaunchConfiguration("bag"),
+            "record_overwrite": LaunchConfiguration("overwrite"),
+            "respawn": "false",
+            "shutdown_on_exit": "true",
         }.items(),
-    )
-    recorder = Node(
-        package="emotalk_ros",
-        executable="recorder_node",
-        name="recorder",
-        namespace=LaunchConfiguration("namespace"),
-        parameters=[
-            {
-                "output": ParameterValue(LaunchConfiguration("bag"), value_type=str),
-                "source_last": True,
-                "overwrite": ParameterValue(LaunchConfiguration("overwrite"), value_type=bool),
-            }
-        ],
-        output="screen",
-        emulate_tty=True,
     )
     return LaunchDescription(
         [
@@ -54,7 +40,6 @@ def generate_launch_description():
                 "model", default_value="", description="folder of the network; empty: the shipped one"
             ),
             DeclareLaunchArgument("namespace", default_value="", description="namespace of nodes and topics"),
-            recorder,
             emotalk,
         ]
     )

@@ -45,6 +45,7 @@ def _setup(context):
     if live:
         share = get_package_share_directory("emotalk_ros")
         arguments = {"source": "topic", "model": value["model"], "namespace": LaunchConfiguration("namespace")}
+        arguments["shutdown_on_exit"] = "false"  # the end of the report ends everything
         actions.append(
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(os.path.join(share, "launch", "emotalk.launch.py")),

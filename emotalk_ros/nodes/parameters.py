@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType, SetParametersResult
@@ -138,6 +139,7 @@ class Table:
         for row in self._rows.values():
             self._values[row.name] = self._declare(row)
         self._reject_together()
+        self._name_unknown()
         node.add_on_set_parameters_callback(self._on_set)
         node.add_post_set_parameters_callback(self._on_done)
 
@@ -148,6 +150,16 @@ class Table:
 
     def __getitem__(self, name: str) -> Value:
         return self._values[name]
+
+    def _name_unknown(self) -> None:
+        """A slip in a parameter file must not pass in silence: keys that this node does not declare."""
+        given = getattr(self._node, "_parameter_overrides", {})  # rclpy has no public way to list them
+        for name in sorted(given):
+            if name in self._rows or self._node.has_parameter(name) or name.startswith("qos_overrides."):
+                continue
+            near = get_close_matches(name, self._rows, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self.problems.append(f"{name}: this node has no such parameter{hint}")
 
     def _declare(self, row: Row) -> Value:
         """Declared without limits first: rclpy would end the node over a value that its descriptor refuses."""
