@@ -22,6 +22,7 @@ from emotalk_ros.bags import messages as types
 from emotalk_ros.bags.bag import Bag, BagError, BagTopic
 from emotalk_ros.bags.messages import MessageError
 from emotalk_ros.face.names import ARKIT_NAMES, COUNT, reorder
+from emotalk_ros.motion.frame import FrameKind
 
 _MPEG_HEADS = (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
 
@@ -39,7 +40,10 @@ class AudioTrack:
 
 @dataclass
 class CoefficientTrack:
-    """Frames of a face: stamps (T,) and log times (T,) in ns, coefficients (T, 52), sequence numbers (T,) or -1."""
+    """Frames of a face: stamps (T,) and log times (T,) in ns, coefficients (T, 52).
+
+    `sequence` (T,) numbers the frames of a stream (-1 where the type has no numbers), `kind` (T,) is of `FrameKind`.
+    """
 
     topic: str
     stamp_ns: NDArray[np.int64]
@@ -47,6 +51,7 @@ class CoefficientTrack:
     coefficients: NDArray[np.float32]
     sequence: NDArray[np.int64]
     activity: NDArray[np.float32]
+    kind: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.stamp_ns)
@@ -159,7 +164,7 @@ def read_coefficients(bag: Bag, topic: BagTopic) -> CoefficientTrack:
     Raises:
         BagError: the topic carries no 52 coefficients.
     """
-    rows: list[tuple[int, int, NDArray[np.float32], int, float]] = []
+    rows: list[tuple[int, int, NDArray[np.float32], int, float, int]] = []
     bad: dict[str, int] = {}
     for message in bag.messages({topic.name}):
         try:
@@ -170,7 +175,7 @@ def read_coefficients(bag: Bag, topic: BagTopic) -> CoefficientTrack:
     bag.problems += [f"{topic.name}: {count} frames left out: {why}" for why, count in bad.items()]
     if not rows:
         raise BagError(f"{topic.name} [{topic.msgtype}] holds no frame of 52 coefficients: {'; '.join(bad) or 'empty'}")
-    stamps, logs, values, sequence, activity = zip(*rows, strict=True)
+    stamps, logs, values, sequence, activity, kind = zip(*rows, strict=True)
     return CoefficientTrack(
         topic.name,
         np.array(stamps, np.int64),
@@ -178,19 +183,21 @@ def read_coefficients(bag: Bag, topic: BagTopic) -> CoefficientTrack:
         np.stack(values).astype(np.float32),
         np.array(sequence, np.int64),
         np.array(activity, np.float32),
+        np.array(kind, np.uint8),
     )
 
 
-def _frame(topic: BagTopic, message: Any, log_ns: int) -> tuple[int, int, NDArray[np.float32], int, float]:
+def _frame(topic: BagTopic, message: Any, log_ns: int) -> tuple[int, int, NDArray[np.float32], int, float, int]:
     if topic.msgtype == types.BLENDSHAPES:
         values = np.asarray(message.coefficients, np.float32)
         stamp = from_time(message.header.stamp)
-        frame = (stamp, log_ns, values, _frame_number(message), float(message.speech_activity))
+        kind = int(getattr(message, "kind", FrameKind.SPEECH))  # bags of version 0.1 do not tell
+        frame = (stamp, log_ns, values, _frame_number(message), float(message.speech_activity), kind)
     elif topic.msgtype == types.JOINT_STATE:
         positions = np.asarray(message.position, np.float32)
-        frame = (from_time(message.header.stamp), log_ns, reorder(positions, message.name, ARKIT_NAMES), -1, 1.0)
+        frame = (from_time(message.header.stamp), log_ns, reorder(positions, message.name, ARKIT_NAMES), -1, 1.0, 0)
     else:
-        frame = (log_ns, log_ns, np.asarray(message.data, np.float32), -1, 1.0)
+        frame = (log_ns, log_ns, np.asarray(message.data, np.float32), -1, 1.0, 0)
     if frame[2].shape != (COUNT,):
         raise ValueError(f"{frame[2].size} values where {COUNT} are expected")
     if not np.isfinite(frame[2]).all():
@@ -255,4 +262,5 @@ def sorted_unique(track: CoefficientTrack) -> CoefficientTrack:
         coefficients=track.coefficients[keep],
         sequence=track.sequence[keep],
         activity=track.activity[keep],
+        kind=track.kind[keep],
     )

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from emotalk_ros.evaluation.recording import Recording
+    from emotalk_ros.evaluation.recording import FaceRecording
     from emotalk_ros.nodes.demo import DemoFiles
 
 
@@ -87,7 +87,7 @@ def _run(files: DemoFiles, model: str, console: Console) -> None:
         run_nodes(files, model, lambda stage, done: bars.update(task, description=words[stage], completed=done))
 
 
-def _summarise(recording: Recording, files: DemoFiles, console: Console) -> None:
+def _summarise(recording: FaceRecording, files: DemoFiles, console: Console) -> None:
     """One screen."""
     import numpy as np
     from rich.panel import Panel

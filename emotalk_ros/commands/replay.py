@@ -176,6 +176,8 @@ def _show(outcome: Outcome) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from emotalk_ros.evaluation.replay_findings import other_clock_text
+
     found = outcome.findings
     console = Console()
     table = Table(
@@ -186,9 +188,12 @@ def _show(outcome: Outcome) -> None:
     for name in ("replayed", "recorded"):
         if name in found:
             row = found[name]
-            delays = [f"{row['latency'].get(k, float('nan')) * 1000:.0f}" for k in ("p50_s", "p95_s", "p99_s")]
+            delays = [f"{row['latency'][k] * 1000:.0f}" if row["latency"] else "-" for k in ("p50_s", "p95_s", "p99_s")]
             table.add_row(name, *(str(row[k]) for k in ("frames", "missing", "doubled", "late")), *delays)
     console.print(table)
+    for name in ("replayed", "recorded"):
+        if found.get(name, {}).get("other_clock"):
+            console.print(other_clock_text(name, found[name]), highlight=False)
     for key, entry in found["synchronisation"].items():
         if isinstance(entry, dict) and entry:
             text = f"{entry['offset_s'] * 1000:+.0f} ms (correlation there {entry['correlation']:.2f})"

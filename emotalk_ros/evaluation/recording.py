@@ -17,11 +17,13 @@ from emotalk_ros.bags.tracks import (
     read_coefficients,
     read_emotions,
 )
+from emotalk_ros.evaluation.replay_timing import frame_timing
+from emotalk_ros.motion.frame import FrameKind
 from emotalk_ros.units import NS, SAMPLE_RATE
 
 
 @dataclass
-class Recording:
+class FaceRecording:
     """One utterance in a bag.
 
     Attributes:
@@ -29,7 +31,7 @@ class Recording:
         start_ns: stamp of the first sample.
         face: the frames as recorded.
         emotion: the emotion over time, or None when none was recorded.
-        latency: (T,) seconds from the recording of a frame's sound to the recording of the frame.
+        latency: seconds from the recording of a frame's sound to the recording of the frame, of those made from audio.
         problems: what is wrong, in words; empty when all frames are there, once, on the grid.
     """
 
@@ -57,7 +59,7 @@ def expected_frames(samples: int, fps: float) -> int:
     return int(-(-samples * round(fps * 1000) // (SAMPLE_RATE * 1000)))
 
 
-def read_recording(path: Path, audio: str, face: str, emotion: str, fps: float = 30.0) -> Recording:
+def read_recording(path: Path, audio: str, face: str, emotion: str, fps: float = 30.0) -> FaceRecording:
     """Read and check a bag with the topics `audio`, `face` and `emotion`. Raises BagError when one is missing."""
     with open_bag(path) as bag:
         missing = [topic for topic in (audio, face, emotion) if topic not in bag.topics or not bag.topics[topic].count]
@@ -65,45 +67,34 @@ def read_recording(path: Path, audio: str, face: str, emotion: str, fps: float =
             raise BagError(f"{path} holds nothing on {', '.join(missing)}; it holds {bag.summary() or 'nothing'}")
         track = read_audio(bag, bag.topics[audio])
         frames = read_coefficients(bag, bag.topics[face])
-        feelings = read_emotions(bag, bag.topics[emotion])
+        emotions = read_emotions(bag, bag.topics[emotion])
         problems = list(bag.problems)
     intake = AudioIntake()
     segments = [segment for chunk in track.chunks for segment in intake.push(chunk)] + intake.flush()
     problems += [f"{audio}: {text}" for text in intake.take_warnings()]
     samples = np.concatenate([segment.samples for segment in segments])
-    recording = Recording(samples, segments[0].stamp_ns, frames, feelings, np.zeros(0), fps, problems)
+    recording = FaceRecording(samples, segments[0].stamp_ns, frames, emotions, np.zeros(0), fps, problems)
     ends = np.array([chunk.stamp_ns for chunk in track.chunks[1:]] + [2**62])
-    heard = np.array(track.log_ns)[np.searchsorted(ends, frames.stamp_ns, side="right")]
-    recording.latency = (frames.log_ns - heard) / NS
+    spoken = frames.kind == FrameKind.SPEECH
+    arrived = np.array(track.log_ns)[np.searchsorted(ends, frames.stamp_ns[spoken], side="right")]
+    recording.latency = (frames.log_ns[spoken] - arrived) / NS
     recording.problems += check_frames(recording)
     return recording
 
 
-def check_frames(recording: Recording) -> list[str]:
+def check_frames(recording: FaceRecording) -> list[str]:
     """Missing, doubled, swapped and off-grid frames, and values out of range, in words."""
-    face, problems = recording.face, []
-    wanted = set(range(recording.expected))
-    got = face.sequence.tolist()
-    missing, extra = sorted(wanted - set(got)), sorted(set(got) - wanted)
-    doubled = sorted({n for n in got if got.count(n) > 1}) if len(set(got)) < len(got) else []
-    if missing:
-        problems.append(f"{len(missing)} of {recording.expected} frames are missing: {_some(missing)}")
-    if extra:
-        problems.append(f"{len(extra)} frames too many: {_some(extra)}")
-    if doubled:
-        problems.append(f"{len(doubled)} frames came twice: {_some(doubled)}")
-    if got != sorted(got):
-        problems.append("frames are out of order")
-    grid = recording.start_ns + np.round(face.sequence * (NS / recording.fps)).astype(np.int64)
-    off = face.sequence[np.abs(face.stamp_ns - grid) > 1].tolist()
-    if off:
-        problems.append(f"{len(off)} frames are off the grid n / {recording.fps:g}: {_some(off)}")
-    if face.coefficients.min() < 0.0 or face.coefficients.max() > 1.0:
-        problems.append(
-            f"coefficients from {face.coefficients.min():.3f} to {face.coefficients.max():.3f}, not in 0..1"
-        )
+    face = recording.face
+    timing = frame_timing(
+        face.stamp_ns,
+        face.log_ns,
+        face.sequence,
+        recording.fps,
+        kind=face.kind,
+        line=(recording.start_ns, recording.expected),
+    )
+    problems = timing.problems()
+    lowest, highest = float(face.coefficients.min()), float(face.coefficients.max())
+    if lowest < 0.0 or highest > 1.0:
+        problems.append(f"coefficients from {lowest:.3f} to {highest:.3f}, not in 0..1")
     return problems
-
-
-def _some(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")

@@ -76,7 +76,10 @@ class Frames:
 
     def track(self, topic: str) -> CoefficientTrack:
         """The same as a track of a topic."""
-        return CoefficientTrack(topic, self.stamp_ns, self.log_ns, self.coefficients, self.sequence, self.activity)
+        kind = np.zeros(len(self), np.uint8)
+        return CoefficientTrack(
+            topic, self.stamp_ns, self.log_ns, self.coefficients, self.sequence, self.activity, kind
+        )
 
 
 @dataclass

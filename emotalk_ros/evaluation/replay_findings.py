@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from emotalk_ros.evaluation.replay import Frames, Heard, Replay, bag_digest
 from emotalk_ros.evaluation.replay_timing import frame_timing, interpolate_at, nearest_frames, streams
 from emotalk_ros.face import ARKIT_NAMES, FaceBasis
 
-FORMAT = "emotalk replay 1"
+FORMAT = "emotalk replay 2"
 MAX_LAG_S = 0.5
 """Largest synchronisation offset looked for."""
 STILL_ROW = "motionless (reference's mean)"
@@ -121,8 +122,16 @@ def _expected(replayed: Replay) -> int:
 
 
 def _track_findings(track: CoefficientTrack, fps: float, late_limit_s: float | None) -> dict[str, Any]:
-    timing = frame_timing(track.stamp_ns, track.log_ns, track.sequence, fps, late_limit_s)
+    timing = frame_timing(track.stamp_ns, track.log_ns, track.sequence, fps, late_limit_s, kind=track.kind)
     return {"topic": track.topic, **timing.findings()}
+
+
+def other_clock_text(name: str, track: Mapping[str, Any]) -> str:
+    """A sentence about the frames of a track whose stamps are of another clock than their times of arrival."""
+    return (
+        f"{track['other_clock']} {name} frames arrived {track['other_clock_offset_s']:+.0f} s from their stamps: "
+        "another clock, or one that was set meanwhile; they have no latency"
+    )
 
 
 def motion_findings(frames: Frames, basis: FaceBasis, fps: float) -> dict[str, Any]:

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emotalk_ros.motion.frame import FrameKind
 from emotalk_ros.units import NS
 
 GRID_TOLERANCE_S = 0.001
 """How far a stamp may lie off the grid n / fps before it is counted."""
+OTHER_CLOCK_S = 60.0
+"""Stamps this far from the time of arrival are of another clock: no latency can be told from them."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,21 @@ class Gap:
 
 @dataclass(frozen=True)
 class Timing:
-    """What the stamps and arrival times of a topic's frames tell. `expected` = distinct frames + missing ones."""
+    """What the stamps and arrival times of a topic's frames tell.
+
+    Only frames made from audio are judged. Frames that close a mouth or idle are counted in `unheard`: no audio asks
+    for them, so none of them can be missing or late.
+    """
 
     frames: int
+    """Frames made from audio."""
+    unheard: int
+    """Closing and idle frames."""
     expected: int
     missing: int
     doubled: int
+    extra: int
+    """Frames outside of what was expected."""
     out_of_order: int
     off_grid: int
     late: int
@@ -39,11 +51,30 @@ class Timing:
     streams: int
     gaps: tuple[Gap, ...]
     latency: dict[str, float]
+    other_clock: int
+    """Frames whose arrival and stamp lie more than a minute apart: another clock, or one that was set meanwhile."""
+    other_clock_offset_s: float | None
+    """Arrival minus stamp of those frames, median; None where there are none."""
 
     def findings(self) -> dict[str, Any]:
         """For the report."""
         gaps = [{"start_s": gap.start_s, "frames": gap.frames} for gap in self.gaps]
         return {**self.__dict__, "gaps": gaps}
+
+    def problems(self) -> list[str]:
+        """What is wrong, in words; empty when every frame is there, once, in order, on the grid."""
+        missing = f"{self.missing} of {self.expected} frames are missing"
+        if self.gaps:
+            places = ", ".join(f"{gap.frames} after {gap.start_s:.2f} s" for gap in self.gaps[:4])
+            missing += f" ({places}{', ...' if len(self.gaps) > 4 else ''})"
+        counted = (
+            (self.missing, missing),
+            (self.extra, f"{self.extra} frames are too many"),
+            (self.doubled, f"{self.doubled} frames came twice"),
+            (self.out_of_order, f"{self.out_of_order} frames are out of order"),
+            (self.off_grid, f"{self.off_grid} frames are more than {GRID_TOLERANCE_S * 1000:g} ms off the grid"),
+        )
+        return [text for count, text in counted if count]
 
 
 def percentiles(seconds: ArrayLike) -> dict[str, float]:
@@ -83,6 +114,9 @@ def frame_timing(
     sequence: ArrayLike,
     fps: float,
     late_limit_s: float | None = None,
+    *,
+    kind: ArrayLike | None = None,
+    line: tuple[int, int] | None = None,
 ) -> Timing:
     """Judge frames in the order in which they arrived.
 
@@ -92,39 +126,52 @@ def frame_timing(
         sequence: (T,) frame numbers, -1 where the type has none.
         fps: of the grid.
         late_limit_s: frames that arrive later than this after their stamp count as late; None counts none.
+        kind: (T,) what each frame is, see `FrameKind`; None: all are made from audio.
+        line: stamp of the first sample and number of frames that the audio asks for; None: each stream of frames
+            is expected from its first to its last.
     """
-    stamps, logs = np.asarray(stamp_ns, np.int64), np.asarray(log_ns, np.int64)
-    numbers = np.asarray(sequence, np.int64)
-    missing = doubled = out_of_order = off_grid = distinct = 0
+    spoken = np.ones(np.shape(stamp_ns), bool) if kind is None else np.asarray(kind) == FrameKind.SPEECH
+    stamps, logs = np.asarray(stamp_ns, np.int64)[spoken], np.asarray(log_ns, np.int64)[spoken]
+    numbers = np.asarray(sequence, np.int64)[spoken]
+    parts = streams(stamps, numbers) if line is None else [slice(0, len(stamps))]
+    expected = missing = doubled = extra = out_of_order = off_grid = 0
     gaps: list[Gap] = []
-    parts = streams(stamps, numbers)
     for part in parts:
-        origin = int(stamps[part].min())
+        origin = int(stamps[part].min()) if line is None else line[0]
         exact = (stamps[part] - origin) * fps / NS
         slots = np.rint(exact).astype(np.int64)
-        unique = np.unique(slots)
-        steps = np.diff(unique)
-        offset_s = (origin - int(stamps[0])) / NS
-        gaps += [Gap(round(offset_s + float(unique[k]) / fps, 6), int(steps[k]) - 1) for k in np.flatnonzero(steps > 1)]
-        missing += int((steps - 1).sum())
-        distinct += len(unique)
-        doubled += len(slots) - len(unique)
+        there = np.unique(slots)
+        count = int(there[-1]) + 1 if line is None else line[1]
+        wanted = there[(there >= 0) & (there < count)]
+        steps = np.diff(wanted, prepend=-1, append=count)
+        offset_s = (origin - int(stamps[0])) / NS if line is None else 0.0
+        for k in np.flatnonzero(steps > 1):
+            before = max(int(wanted[k - 1]) if k else -1, 0)
+            gaps.append(Gap(round(offset_s + before / fps, 6), int(steps[k]) - 1))
+        expected += count
+        missing += count - len(wanted)
+        extra += len(there) - len(wanted)
+        doubled += len(slots) - len(there)
         out_of_order += int((np.diff(slots) < 0).sum())
         off_grid += int((np.abs(exact - slots) / fps > GRID_TOLERANCE_S).sum())
     latency = (logs - stamps) / NS
-    late = 0 if late_limit_s is None else int((latency > late_limit_s).sum())
+    other = np.abs(latency) > OTHER_CLOCK_S
     return Timing(
         frames=len(stamps),
-        expected=distinct + missing,
+        unheard=int((~spoken).sum()),
+        expected=expected,
         missing=missing,
         doubled=doubled,
+        extra=extra,
         out_of_order=out_of_order,
         off_grid=off_grid,
-        late=late,
+        late=0 if late_limit_s is None else int((latency[~other] > late_limit_s).sum()),
         late_limit_s=late_limit_s,
         streams=len(parts),
         gaps=tuple(gaps),
-        latency=percentiles(latency),
+        latency=percentiles(latency[~other]),
+        other_clock=int(other.sum()),
+        other_clock_offset_s=float(np.median(latency[other])) if other.any() else None,
     )
 
 

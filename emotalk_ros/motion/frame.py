@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+
+
+class FrameKind(IntEnum):
+    """What a frame was made from; the numbers are those of `BlendshapeCoefficients.kind`."""
+
+    SPEECH = 0
+    """Audio."""
+    CLOSING = 1
+    """The mouth comes to rest after audio that broke off."""
+    IDLE = 2
+    """No audio: blinks, a commanded expression, rest."""
 
 
 @dataclass(frozen=True)

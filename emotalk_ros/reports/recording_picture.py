@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emotalk_ros.evaluation.recording import Recording
+from emotalk_ros.evaluation.recording import FaceRecording
 from emotalk_ros.face.names import INDEX
 from emotalk_ros.files import replacing
 from emotalk_ros.reports.charts import EMOTION_COLOURS, envelope
@@ -29,7 +29,7 @@ COEFFICIENTS = (
 """What each row shows: pairs are averaged, other groups summed."""
 
 
-def draw(recording: Recording, path: Path, title: str) -> None:
+def draw(recording: FaceRecording, path: Path, title: str) -> None:
     """Write the picture (format by the file's ending); appears only when complete."""
     import matplotlib
 
@@ -62,11 +62,11 @@ def _plain(axes: Axes, title: str) -> None:
     axes.tick_params(length=0)
 
 
-def _seconds(recording: Recording, stamps: Any) -> Any:
+def _seconds(recording: FaceRecording, stamps: Any) -> Any:
     return (stamps - recording.start_ns) / NS
 
 
-def _draw_wave(axes: Axes, recording: Recording) -> None:
+def _draw_wave(axes: Axes, recording: FaceRecording) -> None:
     _plain(axes, "speech, and where the node hears a voice (shaded)")
     loudest = float(np.abs(recording.samples).max())
     time, low, high = envelope(recording.samples, SAMPLE_RATE, 0.0, recording.duration, columns=4000)
@@ -80,7 +80,7 @@ def _draw_wave(axes: Axes, recording: Recording) -> None:
     axes.set_yticks([])
 
 
-def _draw_face(axes: Axes, recording: Recording) -> None:
+def _draw_face(axes: Axes, recording: FaceRecording) -> None:
     _plain(axes, "blendshape coefficients, each row from 0 to its largest value")
     time = _seconds(recording, recording.face.stamp_ns)
     for row, (_, names, colour) in enumerate(reversed(COEFFICIENTS)):
@@ -97,7 +97,7 @@ def _draw_face(axes: Axes, recording: Recording) -> None:
     axes.set_ylim(-0.1, len(COEFFICIENTS))
 
 
-def _draw_emotion(axes: Axes, recording: Recording) -> None:
+def _draw_emotion(axes: Axes, recording: FaceRecording) -> None:
     _plain(axes, "emotion heard in the voice (probability)")
     track = recording.emotion
     if track is None:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from emotalk_ros.bags.tracks import CoefficientTrack, sorted_unique
 from emotalk_ros.evaluation.metrics.faces import vertex_distances
 from emotalk_ros.evaluation.replay import Replay
-from emotalk_ros.evaluation.replay_findings import ENERGY_ROW, STILL_ROW, Compared, compare
-from emotalk_ros.evaluation.replay_timing import interpolate_at, state_of
+from emotalk_ros.evaluation.replay_findings import ENERGY_ROW, STILL_ROW, Compared, compare, other_clock_text
+from emotalk_ros.evaluation.replay_timing import OTHER_CLOCK_S, interpolate_at, state_of
 from emotalk_ros.face import ARKIT_NAMES, INDEX, FaceBasis
+from emotalk_ros.motion.frame import FrameKind
 from emotalk_ros.reports import charts, html
 from emotalk_ros.reports.face import Scene, face_section, liveliest
 from emotalk_ros.units import NS
@@ -227,7 +228,7 @@ def _errors(compared: Compared | None, basis: FaceBasis) -> str:
 
 
 def _timing(replayed: Replay, findings: Mapping[str, Any]) -> str:
-    keys = ("frames", "expected", "missing", "doubled", "out_of_order", "off_grid", "late", "streams")
+    keys = ("frames", "unheard", "expected", "missing", "doubled", "out_of_order", "off_grid", "late", "streams")
     rows = []
     for name in ("replayed", "recorded"):
         if name in findings:
@@ -235,10 +236,16 @@ def _timing(replayed: Replay, findings: Mapping[str, Any]) -> str:
             delay = [entry["latency"].get(k) for k in ("p50_s", "p95_s", "p99_s", "max_s")]
             cells = [v * 1000 if v is not None else None for v in delay]
             rows.append([name, *(entry[k] for k in keys), *(html.number(c, 0) for c in cells)])
-    head = ["", *(k.replace("_", " ") for k in keys), "p50 ms", "p95 ms", "p99 ms", "max ms"]
-    groups = {"replayed": (replayed.frames.log_ns - replayed.frames.stamp_ns) / 1e6}
+    names = {"frames": "frames from audio", "unheard": "closing, idle"}
+    head = ["", *(names.get(k, k.replace("_", " ")) for k in keys), "p50 ms", "p95 ms", "p99 ms", "max ms"]
+    groups = {"replayed": _latencies_ms(replayed.frames.track("replayed"))}
     if replayed.recorded is not None:
-        groups["recorded"] = (replayed.recorded.log_ns - replayed.recorded.stamp_ns) / 1e6
+        groups["recorded"] = _latencies_ms(replayed.recorded)
+    clocks = " ".join(
+        other_clock_text(name, findings[name]) + "."
+        for name in ("replayed", "recorded")
+        if findings.get(name, {}).get("other_clock")
+    )
     gaps = [(n, g) for n in ("replayed", "recorded") for g in findings.get(n, {}).get("gaps", [])]
     listing = ""
     if gaps:
@@ -250,8 +257,16 @@ def _timing(replayed: Replay, findings: Mapping[str, Any]) -> str:
         if findings["mode"] == "deterministic"
         else "Live mode: through the running node."
     )
-    chart = charts.histogram(groups, "ms", title="Latency")
+    note += f" {clocks}" if clocks else ""
+    shown = {name: latencies for name, latencies in groups.items() if len(latencies)}
+    chart = charts.histogram(shown, "ms", title="Latency") if shown else ""
     return html.section("Latency and lost frames", html.table(head, rows), chart, listing, note=note)
+
+
+def _latencies_ms(track: CoefficientTrack) -> NDArray[np.float64]:
+    """Arrival minus stamp of the frames from audio whose stamps are of the clock of the arrivals."""
+    latency = (track.log_ns - track.stamp_ns)[track.kind == FrameKind.SPEECH] / NS
+    return latency[np.abs(latency) <= OTHER_CLOCK_S] * 1e3
 
 
 def _synchronisation(findings: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from emotalk_ros.evaluation.replay_timing import (
     percentiles,
     streams,
 )
+from emotalk_ros.motion.frame import FrameKind
 from emotalk_ros.units import NS
 
 FPS = 30.0
@@ -52,6 +53,46 @@ def test_a_swapped_pair_is_out_of_order_and_a_restart_is_a_new_stream() -> None:
     numbers = np.concatenate([np.arange(10), np.arange(10)])
     timing = frame_timing(stamps, stamps, numbers, FPS)
     assert (timing.streams, timing.missing, timing.expected) == (2, 0, 20)
+
+
+def test_closing_and_idle_frames_are_neither_missing_nor_late() -> None:
+    """As the node publishes them: 2 s after the audio broke off the mouth closes, then the face idles."""
+    numbers = np.concatenate([np.arange(60), np.arange(135, 144), np.arange(300, 310)])
+    stamps = np.array([round((5.0 + n / FPS) * NS) for n in numbers], np.int64)
+    kind = np.repeat([FrameKind.SPEECH, FrameKind.CLOSING, FrameKind.IDLE], [60, 9, 10])
+    logs = stamps + np.where(kind == FrameKind.SPEECH, NS // 5, 3 * NS)
+    timing = frame_timing(stamps, logs, numbers, FPS, late_limit_s=0.25, kind=kind)
+    assert (timing.frames, timing.unheard, timing.expected, timing.missing, timing.late) == (60, 19, 60, 0, 0)
+    assert timing.latency["p99_s"] == pytest.approx(0.2) and timing.problems() == []
+
+
+def test_no_latency_is_told_from_another_clock() -> None:
+    stamps = grid(60)
+    logs = stamps + NS // 5
+    logs[40:] -= 1800 * NS  # the clock was set half an hour back while recording
+    timing = frame_timing(stamps, logs, np.arange(60), FPS, late_limit_s=0.25)
+    assert timing.latency["p50_s"] == pytest.approx(0.2) and timing.latency["min_s"] == pytest.approx(0.2)
+    assert (timing.other_clock, timing.other_clock_offset_s, timing.late) == (20, pytest.approx(-1799.8), 0)
+    elsewhere = frame_timing(stamps, stamps + 10**6 * NS, np.arange(60), FPS)
+    assert elsewhere.latency == {} and elsewhere.other_clock == 60
+
+
+def test_against_the_audio_missing_ends_and_frames_too_many_show() -> None:
+    origin = int(grid(1)[0])
+    keep = np.array([*range(3, 20), 22, 23, 30])
+    timing = frame_timing(grid(31)[keep], grid(31)[keep], keep, FPS, line=(origin, 28))
+    assert (timing.expected, timing.missing, timing.extra) == (28, 9, 1)
+    assert [(gap.start_s, gap.frames) for gap in timing.gaps] == [
+        (0.0, 3),
+        (pytest.approx(19 / FPS, abs=1e-6), 2),
+        (pytest.approx(23 / FPS, abs=1e-6), 4),
+    ]
+    assert timing.problems() == [
+        "9 of 28 frames are missing (3 after 0.00 s, 2 after 0.63 s, 4 after 0.77 s)",
+        "1 frames are too many",
+    ]
+    nothing = frame_timing([], [], [], FPS, line=(origin, 28))
+    assert (nothing.expected, nothing.missing, nothing.gaps[0].frames) == (28, 28, 28)
 
 
 def test_streams_without_sequence_numbers_split_at_a_jump_back() -> None:
