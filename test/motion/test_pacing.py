@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotalk_ros.streaming.pacing import MARGIN, Pacer, Schedule
+from emotalk_ros.motion.pacing import MARGIN, Pacer, Schedule
 
 FPS = 30.0
 
