@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from rclpy.duration import Duration
@@ -21,7 +22,7 @@ from emotalk_ros.audio.pcm import Samples
 from emotalk_ros.msg import AudioChunk
 from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
 from emotalk_ros.nodes.messages import audio_chunk
-from emotalk_ros.nodes.parameters import Row, Table
+from emotalk_ros.nodes.parameters import ParameterTable, Row
 from emotalk_ros.nodes.runtime import NodeError, run_program
 from emotalk_ros.units import NS
 
@@ -55,11 +56,11 @@ class AudioFileNode(Node):
     Raises NodeError when the file is missing or not audio.
     """
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__("audio_file", **options)
         self._playing = False
         self.finished = False
-        self._table = Table(self, PARAMETERS, active=lambda: self._playing)
+        self._table = ParameterTable(self, PARAMETERS, active=lambda: self._playing)
         for problem in self._table.problems:
             self.get_logger().error(f"parameter {problem}")
         self._file = self._open(self._table["file"])

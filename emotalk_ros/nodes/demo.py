@@ -95,9 +95,11 @@ def _follow(crew: Crew, expected: int, log: Path, progress: Callable[[str, float
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     latest = [-1]
-    node.create_subscription(
-        BlendshapeCoefficients, "blendshapes", lambda message: latest.append(message.frame), QoSProfile(depth=500)
-    )
+
+    def take(message: BlendshapeCoefficients) -> None:
+        latest.append(message.frame)
+
+    node.create_subscription(BlendshapeCoefficients, "blendshapes", take, QoSProfile(depth=500))
     begun = changed = time.monotonic()
     seen = -1
     while seen < expected - 1:

@@ -30,7 +30,7 @@ from emotalk_ros.nodes.audio_inputs import AudioClasses, AudioTypeError, audio_c
 from emotalk_ros.nodes.audio_watch import silence_reason
 from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
 from emotalk_ros.nodes.messages import blendshapes
-from emotalk_ros.nodes.parameters import Table, Values
+from emotalk_ros.nodes.parameters import ParameterTable, Values
 from emotalk_ros.nodes.runtime import Throttled, run_program
 from emotalk_ros.streaming import Engine, FaceFrame
 from emotalk_ros.streaming.worker import Worker, WorkerSettings
@@ -79,7 +79,7 @@ class EmotalkNode(LifecycleNode):
         self._active_since = time.monotonic()
         self._warn = Throttled(self.get_logger().warning)
         self._remind = Throttled(self.get_logger().warning, period=60.0)
-        self._table = Table(
+        self._table = ParameterTable(
             self,
             table.PARAMETERS,
             active=lambda: self._worker is not None,

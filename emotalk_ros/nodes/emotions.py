@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from emotalk_ros.emotions import canonical
 from emotalk_ros.msg import EmotionCommand, EmotionState
@@ -51,7 +52,7 @@ def describe(control: EmotionControl | None) -> str:
 
 
 def shown(
-    labels: Sequence[str], heard: Sequence[float], control: EmotionControl | None, stamp_ns: int, frame_id: str
+    labels: Sequence[str], heard: ArrayLike, control: EmotionControl | None, stamp_ns: int, frame_id: str
 ) -> EmotionState:
     """What the face shows at `stamp_ns`: the emotion heard, mixed with the one commanded by its blend."""
     probabilities = np.asarray(heard, dtype=np.float64)

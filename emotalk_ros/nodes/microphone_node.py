@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -23,7 +24,7 @@ from emotalk_ros.msg import AudioChunk
 from emotalk_ros.nodes.audio_file_node import AUDIO_QOS
 from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
 from emotalk_ros.nodes.messages import audio_chunk
-from emotalk_ros.nodes.parameters import Row, Table
+from emotalk_ros.nodes.parameters import ParameterTable, Row
 from emotalk_ros.nodes.runtime import NodeError, run_program
 
 PARAMETERS = (
@@ -54,9 +55,9 @@ class MicrophoneNode(Node):
     Raises NodeError when sounddevice or PortAudio is not installed.
     """
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__("microphone", **options)
-        self._table = Table(self, PARAMETERS, active=lambda: True)
+        self._table = ParameterTable(self, PARAMETERS, active=lambda: True)
         for problem in self._table.problems:
             self.get_logger().error(f"parameter {problem}")
         try:

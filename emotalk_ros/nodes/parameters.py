@@ -37,7 +37,7 @@ class Row:
         name: dotted name.
         default: decides the type: bool, int, float, str or a list of str.
         description: what it does, with the unit.
-        low, high: inclusive bounds of a number.
+        low, high: inclusive bounds of a number; both or none.
         choices: the allowed texts; empty for free text.
         live: may change while the node works; otherwise `remedy` says what must happen first.
         remedy: the words after "cannot change while the node is active; ".
@@ -59,13 +59,18 @@ class Row:
         """The Python type of the values."""
         return type(self.default)
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and highest number allowed; None: any."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
     def constraints(self) -> str:
         """What `ros2 param describe` shows under additional constraints."""
         parts = []
         if self.choices:
             parts.append("one of " + ", ".join(self.choices))
-        if self.low is not None:
-            parts.append(f"{self.low:g} to {self.high:g}")
+        if self.bounds:
+            parts.append("{:g} to {:g}".format(*self.bounds))
         parts.append("changes while running" if self.live else "only while not active")
         return "; ".join(parts)
 
@@ -78,12 +83,12 @@ class Row:
             additional_constraints=self.constraints(),
             dynamic_typing=self.kind is float,
         )
-        if self.low is not None and self.kind is float:
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=float(self.low), to_value=float(self.high))
-            ]
-        elif self.low is not None and self.kind is int:
-            descriptor.integer_range = [IntegerRange(from_value=int(self.low), to_value=int(self.high))]
+        if self.bounds and self.kind is float:
+            low, high = map(float, self.bounds)
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+        elif self.bounds and self.kind is int:
+            lowest, highest = map(int, self.bounds)
+            descriptor.integer_range = [IntegerRange(from_value=lowest, to_value=highest)]
         return descriptor
 
     def coerce(self, value: Value) -> Value:
@@ -92,12 +97,12 @@ class Row:
             value = float(value)
         if self.kind is list and not isinstance(value, (str, bytes)) and isinstance(value, Sequence):
             value = list(value)
-        if type(value) is not self.kind:
+        if isinstance(value, bool) != (self.kind is bool) or not isinstance(value, self.kind):
             raise ValueError(f"{self.name}: {value!r} is not {_WORDS[self.kind]}")
-        if self.kind is float and not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{self.name}: {value!r} is not a finite number")
-        if self.low is not None and not self.low <= value <= self.high:
-            raise ValueError(f"{self.name}: {value:g} is outside of {self.low:g} to {self.high:g}")
+        if self.bounds and isinstance(value, (int, float)) and not self.bounds[0] <= value <= self.bounds[1]:
+            raise ValueError("{}: {:g} is outside of {:g} to {:g}".format(self.name, value, *self.bounds))
         if self.choices and value not in self.choices:
             raise ValueError(f"{self.name}: {value!r} is not one of {', '.join(self.choices)}")
         reason = self.check(value) if self.check else None
@@ -106,7 +111,7 @@ class Row:
         return value
 
 
-class Table:
+class ParameterTable:
     """The parameters of one node, declared and kept valid.
 
     Args:

@@ -21,7 +21,7 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from emotalk_ros.bags.messages import installed_types, type_description
 from emotalk_ros.bags.writing import BagWriter
 from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
-from emotalk_ros.nodes.parameters import Row, Table
+from emotalk_ros.nodes.parameters import ParameterTable, Row
 from emotalk_ros.nodes.runtime import NodeError, Throttled, run_program
 
 PARAMETERS = (
@@ -54,9 +54,9 @@ class RecorderNode(Node):
     Raises NodeError when the bag exists already or its folder can't be written.
     """
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__("recorder", **options)
-        self._table = Table(self, PARAMETERS, active=lambda: True)
+        self._table = ParameterTable(self, PARAMETERS, active=lambda: True)
         for problem in self._table.problems:
             self.get_logger().error(f"parameter {problem}")
         try:

@@ -148,7 +148,7 @@ def _play(
     first = track.log_ns[0]
     for chunk, log_ns in zip(track.chunks, track.log_ns, strict=True):
         due = started + round((log_ns - first) / rate)
-        _wait(node, executor, lambda due=due: time.monotonic_ns() >= due, max((due - time.monotonic_ns()) / NS, 0))
+        _wait(node, executor, lambda: False, max((due - time.monotonic_ns()) / NS, 0))
         node.send(chunk, chunk.stamp_ns)
     # A node cannot know that the stream is over: silence brings out the frames whose look-ahead was still missing.
     tail = settings["audio_wait_s"] + settings["hop_s"]
