@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A face controller in twenty lines: a servo loop of 50 Hz that opens a jaw as far as the face on `blendshapes` does."""
+"""A face controller in twenty lines: a servo loop of 50 Hz opens a jaw as far as the face on `blendshapes` does."""
 
 import contextlib
 
