@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from scipy.stats import bootstrap
 
 
 class Interval(NamedTuple):
@@ -43,19 +44,20 @@ def bootstrap_ratio(
     tops = np.bincount(index, weights=top[keep])
     bottoms = np.bincount(index, weights=bottom[keep])
     value = float(tops.sum() / bottoms.sum()) if bottoms.sum() > 0 else math.nan
-    if len(tops) < 2:
+    counted = bottoms > 0
+    if counted.sum() < 2:
         return Interval(value, math.nan, math.nan)
-    return Interval(value, *_percentiles(tops, bottoms, level, resamples, seed))
-
-
-def _percentiles(tops: NDArray, bottoms: NDArray, level: float, resamples: int, seed: int) -> tuple[float, float]:
-    draws = np.random.default_rng(seed).integers(0, len(tops), size=(resamples, len(tops)))
-    below = bottoms[draws].sum(axis=1)
-    ratios = tops[draws].sum(axis=1)[below > 0] / below[below > 0]
-    if len(ratios) == 0:
-        return math.nan, math.nan
-    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    found = bootstrap(
+        (tops[counted], bottoms[counted]),
+        lambda tops, bottoms, axis: tops.sum(axis=axis) / bottoms.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=resamples,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(value, float(found.low), float(found.high))
 
 
 def bootstrap_mean(
