@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
+from transformers.audio_utils import mel_filter_bank
 
 from emotalk_ros.model.frontend import FrameAnalysis
 from emotalk_ros.units import SAMPLE_RATE
-
-
-def mel_filters(bands: int, fft: int) -> Tensor:
-    """Triangular filters of unit peak on the mel scale 2595 log10(1 + f / 700) (O'Shaughnessy), 0 Hz to 8 kHz.
-
-    Returns:
-        (fft // 2 + 1, bands) float32.
-    """
-    top = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)
-    bins = torch.linspace(0, SAMPLE_RATE / 2, fft // 2 + 1, dtype=torch.float64)[:, None]
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rising, falling).clamp(min=0).float()
 
 
 class LogMel(FrameAnalysis):
@@ -41,7 +26,11 @@ class LogMel(FrameAnalysis):
         """Compute window and filters anew (they are not part of a checkpoint)."""
         super().reset_constants()
         if not self.window.is_meta:
-            self.filters = mel_filters(self.channels, self.fft).to(self.window.device)
+            # Triangles of unit peak on the scale 2595 log10(1 + f / 700) (O'Shaughnessy), 0 Hz to half the rate.
+            filters = mel_filter_bank(
+                self.fft // 2 + 1, self.channels, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm=None, mel_scale="htk"
+            )
+            self.filters = torch.from_numpy(filters).float().to(self.window.device)
 
     def forward(self, values: Tensor, first: int, count: int) -> Tensor:
         """Spectra first .. first + count - 1 of each clip (B, N): (B, count, bands) float32."""
