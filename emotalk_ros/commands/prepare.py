@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -136,21 +137,14 @@ def phones(
 
     from emotalk_ros.corpus.phone_times import PHONES, Spoken, write_phone_times
     from emotalk_ros.corpus.readers.aligned import Utterance, find_utterances
-    from emotalk_ros.corpus.store import CorpusError
 
     console = Console(stderr=True)
-    try:
+    with _reporting(console, "interrupted: the same command goes on from here"):
         found = find_utterances(source, layout, timed=False)
         spoken = [Spoken(u.stem, u.audio, u.text) for u in found if isinstance(u, Utterance)]
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("aligning", total=len(spoken))
             times = write_phone_times(source, spoken, jobs, lambda _: bar.advance(task))
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on from here", highlight=False)
-        raise typer.Exit(130) from None
-    except CorpusError as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
     left_out = [f"{p.name}: {p.reason}" for p in found if not isinstance(p, Utterance)]
     left_out += [result.problem for result in times.failures]
     for text in left_out:
@@ -184,6 +178,89 @@ def video(
     _run(items, out, jobs, append, ("video", "RAVDESS"), licence, attribution)
 
 
+@app.command("shipped-sources")
+def shipped_sources(
+    out: Annotated[
+        Path, typer.Argument(help="Where the collections go (about 1 GB with the repositories).", show_default=False)
+    ],
+    collections: Annotated[
+        list[str] | None, typer.Option("--collection", help="Only this one (may be repeated); default: all five.")
+    ] = None,
+    repositories: Annotated[
+        Path | None, typer.Option(help="Clones you have, DIR/<owner>/<name>: nothing is downloaded.")
+    ] = None,
+    transcripts: Annotated[
+        Path | None, typer.Option(help="LibriSpeech's own *.trans.txt, instead of lists of its sentences.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Where to clone from: a mirror, or file://...")] = "https://github.com",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many recordings of each, for a trial.")] = None,
+    jobs: Jobs = 2,
+) -> None:
+    """The recordings that the network that ships is trained on, from GitHub, with the time of each phone."""
+    from emotalk_ros.corpus.shipped.collections import COLLECTIONS
+    from emotalk_ros.corpus.shipped.sources import Request, build_collections, console
+
+    names = sorted(collections or COLLECTIONS)
+    for name in names:
+        if name not in COLLECTIONS:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(sorted(COLLECTIONS))}", param_hint="--collection")
+    with _reporting(console, "interrupted: the same command goes on from here"):
+        for line in build_collections(names, Request(out, jobs, repositories, transcripts, host, limit)):
+            typer.echo(line)
+
+
+@app.command("shipped-corpora")
+def shipped_corpora(
+    source: Annotated[Path, typer.Argument(help="What `prepare shipped-sources` wrote.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Where the corpora `real` and `emotional` go.", show_default=False)],
+    per_actor: Annotated[int, typer.Option(min=0, help="Phrases of a named speaker to recolour.")] = 2,
+    portrayals: Annotated[int, typer.Option(min=1, help="Emotions of a named speaker; the others get half.")] = 6,
+    voices: Annotated[int, typer.Option(min=1, help="Voices to recolour: the own one and made-up ones of it.")] = 1,
+    speech_db: Annotated[float, typer.Option(help="Level of neutral speech, dB re full scale RMS.")] = -40.0,
+    seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
+    jobs: Jobs = 2,
+) -> None:
+    """The two corpora of the network that ships: real voices, and the same recoloured into several emotions."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress
+
+    from emotalk_ros.corpus.shipped.corpora import Choices, build_corpora
+
+    console = Console(stderr=True)
+    choices = Choices(jobs, seed, per_actor, portrayals, voices, speech_db)
+    with (
+        _reporting(console, "interrupted: the same command goes on from here"),
+        Progress(console=console, transient=True) as bar,
+    ):
+        task = bar.add_task("recordings", total=None)
+        hours, problems = build_corpora(
+            source, out, choices, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    for problem in problems:
+        console.print(f"[yellow]left out[/yellow] {escape(problem)}", highlight=False, soft_wrap=True)
+    typer.echo(f"real {hours[0]:.2f} h, emotional {hours[1]:.2f} h; {len(problems)} recordings left out")
+
+
+@contextmanager
+def _reporting(console: Console, interrupted: str, clean_up: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Errors and Ctrl-C inside the block become a message and an exit code, after `clean_up`."""
+    from rich.markup import escape
+
+    from emotalk_ros.corpus.store import CorpusError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        clean_up()
+        console.print(escape(interrupted), highlight=False)
+        raise typer.Exit(130) from None
+    except (CorpusError, OSError) as error:
+        clean_up()
+        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
 def _run(
     items: Callable[[], Iterable[Item | Problem]],
     out: Path,
@@ -199,34 +276,26 @@ def _run(
     from rich.progress import Progress
 
     from emotalk_ros.corpus.readers import Item, prepare
-    from emotalk_ros.corpus.store import CorpusError, CorpusWriter, Source
+    from emotalk_ros.corpus.store import CorpusWriter, Source
 
     console = Console(stderr=True)
-    try:
+    again = f"interrupted: go on with --append (clips so far are in {out})"
+    with _reporting(console, again):
         listed = list(items())
         kept = [Source(name, licence, attribution) for name in sources]
         writer = CorpusWriter(out, kept, mode="append" if append else "new")
-    except CorpusError as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    try:
-        # No refreshing thread: the processes of --jobs are forked from this one.
-        with Progress(console=console, transient=True, auto_refresh=False) as bar:
-            task = bar.add_task("reading", total=len(listed))
+    # No refreshing thread: the processes of --jobs are forked from this one.
+    with (
+        _reporting(console, again, writer.close),
+        Progress(console=console, transient=True, auto_refresh=False) as bar,
+    ):
+        task = bar.add_task("reading", total=len(listed))
 
-            def advance(_: str) -> None:
-                bar.advance(task)
-                bar.refresh()
+        def advance(_: str) -> None:
+            bar.advance(task)
+            bar.refresh()
 
-            summary = prepare(listed, writer, advance, jobs)
-    except KeyboardInterrupt:
-        writer.close()
-        console.print(f"interrupted: go on with --append (clips so far are in {escape(str(out))})", highlight=False)
-        raise typer.Exit(130) from None
-    except CorpusError as error:
-        writer.close()
-        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        summary = prepare(listed, writer, advance, jobs)
     writer.keep_sources({record.source for record in writer.records})  # the others do not belong in a model card
     found = sum(isinstance(entry, Item) for entry in listed)
     _report(console, summary, found)

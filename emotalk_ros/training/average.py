@@ -1,6 +1,6 @@
 """The mean of the weights of networks that came from one another: between two of them is often better than either.
 
-    python -m emotalk_ros.training.average OUT MODEL MODEL ... [--shares 0.5 0.5] [--half]
+    emotalk average OUT MODEL MODEL ... --shares 1,1
 
 Weights along a run that goes on with other data (Wortsman et al. 2022, WiSE-FT and model soups): the shipped network
 is made of such runs. Networks that were not trained from common weights give nonsense. Configuration and prototypes
@@ -9,7 +9,6 @@ are the first one's.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,23 +37,3 @@ def average(folders: Sequence[Path], shares: Sequence[float]) -> torch.nn.Module
         for name, weight in networks[0].named_parameters():
             weight.copy_(mean[name])
     return networks[0]
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder to write")
-    parser.add_argument("models", type=Path, nargs="+", help="model folders")
-    parser.add_argument("--shares", type=float, nargs="+", help="one for each; equal by default")
-    parser.add_argument("--half", action="store_true", help="store float16: half the size")
-    args = parser.parse_args()
-    try:
-        model = average(args.models, args.shares or [1.0] * len(args.models))
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
-    (model.half() if args.half else model).save_pretrained(args.out)  # type: ignore[operator]
-    print(args.out)
-
-
-if __name__ == "__main__":
-    main()

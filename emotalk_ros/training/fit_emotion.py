@@ -1,6 +1,6 @@
 """Settle the emotion side of a trained network, its encoders and decoder left alone: the last step of the shipped one.
 
-    python -m emotalk_ros.training.fit_emotion MODEL CORPUS OUT [--split runs/tiny/splits.yaml]
+    emotalk fit-emotion MODEL CORPUS OUT --split runs/tiny/splits.yaml
 
 Two things are fitted on CORPUS (training actors only):
 
@@ -14,9 +14,7 @@ Two things are fitted on CORPUS (training actors only):
 
 from __future__ import annotations
 
-import argparse
-import os
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,11 +26,11 @@ from torch.nn import functional
 from emotalk_ros.corpus.labels import labels_from_phones
 from emotalk_ros.corpus.store import Clip, Corpus
 from emotalk_ros.corpus.visemes import loudness_curve
-from emotalk_ros.model import EmoTalk, load_model
+from emotalk_ros.model import EmoTalk
 from emotalk_ros.training.augment import Augmenter
 from emotalk_ros.training.precision import mixed_precision
 from emotalk_ros.training.recipe import AugmentRecipe
-from emotalk_ros.training.splits import read_split
+from emotalk_ros.training.splits import Split
 from emotalk_ros.units import SAMPLE_RATE
 
 Floats = NDArray[np.float32]
@@ -105,8 +103,11 @@ def write_head(model: EmoTalk, mean: Tensor, spread: Tensor, weights: Tensor, bi
 
 def fit_classifier(
     model: EmoTalk, corpus: Corpus, chosen: NDArray[np.intp], noise: float, rng: np.random.Generator
-) -> None:
-    """The regression on the states of the clips `chosen`, each heard through a microphone of its own, into the head."""
+) -> str:
+    """The regression on the states of the clips `chosen`, each heard through a microphone of its own, into the head.
+
+    Says how many of them it then recognises.
+    """
     augment, names = Augmenter(MICROPHONES), list(model.config.emotion_labels)
     states = listen(model, [heard_clip(corpus[int(k)].audio, augment, rng) for k in chosen])
     labels = torch.tensor([names.index(corpus.records[int(k)].emotion or "") for k in chosen])
@@ -114,7 +115,7 @@ def fit_classifier(
     write_head(model, mean, spread, *regression((states - mean) / spread, labels, len(names), noise))
     with torch.no_grad():
         right = (model.emotion_classifier(states).argmax(-1) == labels).float().mean().item()
-    print(f"{len(chosen)} clips; {right:.3f} of them recognised")
+    return f"{len(chosen)} clips; {right:.3f} of them recognised"
 
 
 def fit_prototypes(model: EmoTalk, clips: list[Clip], names: list[str], steps: int, seed: int) -> Tensor:
@@ -153,38 +154,40 @@ def fit_prototypes(model: EmoTalk, clips: list[Clip], names: list[str], steps: i
     return prototypes.detach()
 
 
-def main() -> None:
-    """Read, fit, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="folder of the trained network")
-    parser.add_argument("corpus", type=Path, help="corpus with emotion labels")
-    parser.add_argument("out", type=Path, help="folder to write the network to")
-    parser.add_argument("--split", type=Path, help="split file: only its training actors are used")
-    parser.add_argument("--clips", type=int, default=3000, help="at most so many (3000)")
-    parser.add_argument("--noise", type=float, default=0.3, help="blur of the standardised states (0.3)")
-    parser.add_argument("--steps", type=int, default=400, help="for the prototypes (400)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--prototypes-only", action="store_true", help="leave the classifier as it is")
-    parser.add_argument("--half", action="store_true", help="store float16: half the size")
-    args = parser.parse_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    model = load_model(args.model)
-    corpus = Corpus.open(args.corpus)
-    names = list(model.config.emotion_labels)
-    split = read_split(args.split) if args.split else None
+@dataclass(frozen=True)
+class Choices:
+    """How much is fitted, on what."""
+
+    clips: int = 3000
+    """At most so many."""
+    noise: float = 0.3
+    """Blur of the standardised states."""
+    steps: int = 400
+    """Optimiser steps for the prototypes."""
+    seed: int = 1
+    prototypes_only: bool = False
+    """Leave the classifier as it is."""
+
+
+def fit(model: EmoTalk, corpus: Corpus, split: Split | None = None, choices: Choices | None = None) -> str:
+    """Fits classifier and prototypes of `model` in place, on the training actors of `split`; says how well.
+
+    Raises ValueError where the corpus has no clip with a label that the network knows.
+    """
+    choices, names = choices or Choices(), list(model.config.emotion_labels)
     usable = [
         k for k, r in enumerate(corpus.records) if r.emotion in names and (split is None or split.side(r) == "train")
     ]
-    rng = np.random.default_rng(args.seed)
-    chosen = rng.permutation(usable)[: args.clips]
-    if not args.prototypes_only:
-        fit_classifier(model, corpus, chosen, args.noise, rng)
+    if not usable:
+        raise ValueError(
+            f"{corpus.folder}: no clip {'of a training actor ' if split else ''}has one of the network's emotions "
+            f"({', '.join(names)})"
+        )
+    rng = np.random.default_rng(choices.seed)
+    chosen = rng.permutation(usable)[: choices.clips]
+    said = "" if choices.prototypes_only else fit_classifier(model, corpus, chosen, choices.noise, rng)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     spoken = [corpus[int(k)] for k in rng.permutation(usable)[:160]]
-    model.set_prototypes(fit_prototypes(model, spoken, names, args.steps, args.seed))
-    (model.half() if args.half else model).save_pretrained(args.out)
-
-
-if __name__ == "__main__":
-    main()
+    model.set_prototypes(fit_prototypes(model, spoken, names, choices.steps, choices.seed))
+    return said

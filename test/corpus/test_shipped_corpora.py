@@ -1,12 +1,13 @@
 """The corpora of the shipped network from two made-up readers: voices made of voices, the same actors to splits."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
+from emotalk_ros.cli import app
 from emotalk_ros.corpus.store import Corpus
 from emotalk_ros.training.pairs import voice
 
@@ -16,7 +17,7 @@ RATE = 16000
 
 
 @pytest.fixture
-def build(tmp_path, monkeypatch):
+def build(tmp_path):
     """Runs the script on two readers who buzz two phrases of 1.3 s each; gives back the emotional corpus."""
     audio = tmp_path / "source" / "librispeech" / "audio"
     audio.mkdir(parents=True)
@@ -27,12 +28,11 @@ def build(tmp_path, monkeypatch):
         soundfile.write(audio / f"{stem}.wav", sound, RATE)
         table[stem] = [["M", 0.0, 0.3], ["AA", 0.3, 1.4], ["SIL", 1.4, 2.2], ["B", 2.2, 2.4], ["IY", 2.4, 3.8]]
     (audio.parent / "phones.json").write_text(json.dumps(table))
-    from emotalk_ros.corpus.shipped import corpora as shipped_corpora
 
     def run(name, *options):
-        options = [str(tmp_path / "source"), str(tmp_path / name), "--jobs", "1", "--portrayals", "2", *options]
-        monkeypatch.setattr(sys, "argv", ["shipped_corpora.py", *options])
-        assert shipped_corpora.main() == 0
+        command = ["prepare", "shipped-corpora", str(tmp_path / "source"), str(tmp_path / name), "--jobs", "1"]
+        done = CliRunner().invoke(app, [*command, "--portrayals", "2", *options])
+        assert done.exit_code == 0, done.output
         return Corpus.open(tmp_path / name / "emotional")
 
     yield run

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from emotalk_ros.audio import load_audio
 from emotalk_ros.cli import app
 from emotalk_ros.corpus import phone_times
+from emotalk_ros.corpus.shipped import collections
 from emotalk_ros.corpus.store import CorpusError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,18 +36,14 @@ def run_git(folder, *arguments):
     return done.stdout.strip()
 
 
-@pytest.fixture
-def scripts():
-    """The modules that get the sources and that list them."""
-    from emotalk_ros.corpus.shipped import collections, sources
-
-    return sources, collections
+def get(*arguments):
+    """`emotalk prepare shipped-sources`."""
+    return CliRunner().invoke(app, ["prepare", "shipped-sources", *map(str, arguments)])
 
 
 @pytest.fixture
-def server(tmp_path, scripts, monkeypatch):
+def server(tmp_path, monkeypatch):
     """A host with a repository of LJ Speech's form; the pinned commit is not its newest, one recording is damaged."""
-    _, collections = scripts
     host = tmp_path / "host"
     repository = host / collections.DC_TTS.name
     (repository / "LJSpeech-1.1/wavs").mkdir(parents=True)
@@ -73,13 +70,13 @@ def server(tmp_path, scripts, monkeypatch):
 
 
 @needs_pocketsphinx
-def test_from_a_repository_to_phone_times(server, scripts, tmp_path, capsys):
+def test_from_a_repository_to_phone_times(server, tmp_path):
     out = tmp_path / "out"
-    command = [str(out), "--jobs", "1", "--collections", "ljspeech"]
-    assert scripts[0].main([*command, "--host", server.as_uri()]) == 0
-    printed = capsys.readouterr()
-    assert "ljspeech: 2 of 3 aligned" in printed.out
-    assert "left out ljspeech/LJ900-0003" in printed.err and "unreadable audio" in printed.err
+    command = [out, "--jobs", 1, "--collection", "ljspeech"]
+    done = get(*command, "--host", server.as_uri())
+    assert done.exit_code == 0, done.output
+    assert "ljspeech: 2 of 3 aligned" in done.stdout
+    assert "left out ljspeech/LJ900-0003" in done.stderr and "unreadable audio" in done.stderr
     checkout = out / ".repositories/PhilippMatthes/dc_tts"
     assert (checkout / "LJSpeech-1.1/wavs").is_dir() and not (checkout / "weights.bin").exists()
     folder = out / "ljspeech"
@@ -98,30 +95,34 @@ def test_from_a_repository_to_phone_times(server, scripts, tmp_path, capsys):
 
     # Again, without the host: what is there is kept. By a clone of one's own, at another commit: told, and used.
     shutil.move(server / "PhilippMatthes", tmp_path / "mine/PhilippMatthes")
-    assert scripts[0].main([*command, "--host", server.as_uri()]) == 0
+    assert get(*command, "--host", server.as_uri()).exit_code == 0
     clone = tmp_path / "mine/PhilippMatthes/dc_tts"
-    assert scripts[0].main([*command, "--repositories", str(tmp_path / "mine")]) == 1
-    error = capsys.readouterr().err
+    done = get(*command, "--repositories", str(tmp_path / "mine"))
+    error = done.stderr
+    assert done.exit_code == 1
     assert "the network was trained on" in error and "is the checkout complete" in error
     run_git(clone, "checkout", "--quiet", "HEAD~")
     shutil.rmtree(out)
-    assert scripts[0].main([*command, "--repositories", str(tmp_path / "mine"), "--limit", "1"]) == 0
+    assert get(*command, "--repositories", str(tmp_path / "mine"), "--limit", "1").exit_code == 0
     assert list(json.loads((folder / "phones.json").read_text())) == ["LJ900-0001"]
 
 
-def test_what_cannot_be_had_is_named_with_the_remedy(server, scripts, tmp_path, capsys):
+def test_what_cannot_be_had_is_named_with_the_remedy(server, tmp_path):
     out = tmp_path / "out"
-    command = [str(out), "--collections", "ljspeech"]
-    assert scripts[0].main([*command, "--host", (tmp_path / "nowhere").as_uri()]) == 1
-    error = capsys.readouterr().err
+    command = [out, "--collection", "ljspeech"]
+    done = get(*command, "--host", (tmp_path / "nowhere").as_uri())
+    error = done.stderr
+    assert done.exit_code == 1
     assert "cannot get file:" in error and "PhilippMatthes/dc_tts" in error and "--repositories DIR" in error
     assert not any(path.is_dir() for path in out.glob(".repositories/*/*"))
-    assert scripts[0].main([*command, "--repositories", str(tmp_path / "none")]) == 1
-    assert "git clone https://github.com/PhilippMatthes/dc_tts" in capsys.readouterr().err
+    done = get(*command, "--repositories", tmp_path / "none")
+    assert done.exit_code == 1 and "git clone https://github.com/PhilippMatthes/dc_tts" in done.stderr
+    done = get(out, "--collection", "ljspeach")
+    assert done.exit_code == 2 and "ljspeech" in done.stderr
 
 
 @needs_pocketsphinx
-def test_an_interrupted_run_goes_on(server, scripts, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_goes_on(server, tmp_path, monkeypatch):
     out, seen = tmp_path / "out", []
     real = phone_times.time_phones
 
@@ -131,13 +132,14 @@ def test_an_interrupted_run_goes_on(server, scripts, tmp_path, monkeypatch, caps
             raise KeyboardInterrupt
         return real(spoken)
 
-    command = [str(out), "--jobs", "1", "--collections", "ljspeech", "--host", server.as_uri()]
+    command = [out, "--jobs", 1, "--collection", "ljspeech", "--host", server.as_uri()]
     monkeypatch.setattr(phone_times, "time_phones", interrupted)
-    assert scripts[0].main(command) == 130 and "goes on from here" in capsys.readouterr().err
+    done = get(*command)
+    assert done.exit_code == 130 and "goes on from here" in done.stderr
     assert not (out / "ljspeech/phones.json").exists()
     with open(out / "ljspeech/phones.jsonl.partial", "a") as journal:
         journal.write('{"stem": "LJ900-0002", "te')  # killed in the middle of a line
-    assert scripts[0].main(command) == 0
+    assert get(*command).exit_code == 0
     assert seen == ["LJ900-0001", "LJ900-0002", "LJ900-0002"]
     assert sorted(json.loads((out / "ljspeech/phones.json").read_text())) == sorted(SAID)
     assert not (out / "ljspeech/phones.jsonl.partial").exists()
@@ -172,8 +174,8 @@ def touch(root, *names):
         (root / name).write_bytes(b"")
 
 
-def test_librispeech_texts_of_the_lists_or_of_ones_own(scripts, tmp_path):
-    c = scripts[1]
+def test_librispeech_texts_of_the_lists_or_of_ones_own(tmp_path):
+    c = collections
     trees = {r.name: tmp_path / r.name for r in (c.RESEMBLYZER, c.FLAKY_LIBRISPEECH, c.FBAI_SPEECH)}
     root = trees[c.RESEMBLYZER.name] / "audio_data"
     touch(root, "librispeech_train-clean-100/1-2-0003.flac", "librispeech_train-clean-100/103-1240-0000.flac")
@@ -194,8 +196,8 @@ def test_librispeech_texts_of_the_lists_or_of_ones_own(scripts, tmp_path):
     assert own["4-5-0006"] == "its own text" and own["1-2-0003"] == ""
 
 
-def test_every_second_wake_word_and_only_waived_ones(scripts, tmp_path):
-    c = scripts[1]
+def test_every_second_wake_word_and_only_waived_ones(tmp_path):
+    c = collections
     wake, precise = tmp_path / c.WAKE_WORDS.name, tmp_path / c.PRECISE.name
     trees = {c.WAKE_WORDS.name: wake, c.PRECISE.name: precise}
     touch(wake, "audio/multiple_keywords.wav", *(f"audio/alexa/{k}.flac" for k in range(11)))
@@ -215,8 +217,8 @@ def test_every_second_wake_word_and_only_waived_ones(scripts, tmp_path):
     }
 
 
-def test_an_order_is_one_of_the_patterns_with_its_slots(scripts, tmp_path):
-    c = scripts[1]
+def test_an_order_is_one_of_the_patterns_with_its_slots(tmp_path):
+    c = collections
     patterns = [
         "[brew, can I get] [a, an] $roast:roast $drink:drink",
         "[brew, can I get] [a, an] $drink:drink with $milk:milk",

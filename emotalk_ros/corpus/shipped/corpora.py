@@ -1,6 +1,6 @@
 """Build the two corpora that the shipped network is trained on, from real voices with phone times.
 
-    python -m emotalk_ros.corpus.shipped.corpora SOURCE OUT [--jobs 2]
+    emotalk prepare shipped-corpora SOURCE OUT --jobs 2
 
 SOURCE holds one folder per collection: `<collection>/audio/<stem>.<any libsndfile suffix>` and
 `<collection>/phones.json` ({stem: [[ARPAbet, start s, end s], ...]}). OUT/real gets every recording as it is, its face
@@ -12,22 +12,20 @@ interrupted.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
-import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
-from rich.progress import track
 
 from emotalk_ros.audio import load_audio
 from emotalk_ros.corpus.labels import labels_from_phones
-from emotalk_ros.corpus.store import Clip, CorpusWriter, Record, Source, write_clip
+from emotalk_ros.corpus.readers.base import leave_interrupts_to_the_parent
+from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter, Record, Source, write_clip
 from emotalk_ros.corpus.visemes import loudness_curve
 from emotalk_ros.corpus.voices import PORTRAYALS, Recording, emotional_variants, made_up_speaker, phrases
 from emotalk_ros.emotions import EMOTIONS
@@ -188,43 +186,47 @@ def recoloured(item: Item, recording: Recording, seed: int, voices: int, speech_
             yield from (replace(clip, actor=item.actor) for clip in clips)
 
 
-def main() -> int:
-    """Run on all cores asked for; the manifest appears at the end."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="folder of collections, each with audio/ and phones.json")
-    parser.add_argument("out", type=Path, help="where the corpora `real` and `emotional` go")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--per-actor", type=int, default=2, help="phrases of a named speaker to recolour (2)")
-    parser.add_argument("--portrayals", type=int, default=6, help="emotions of a named speaker (6; others half)")
-    parser.add_argument("--voices", type=int, default=1, help="voices to recolour: its own and made-up ones of it (1)")
-    parser.add_argument("--speech-db", type=float, default=-40.0, help="level of neutral speech, dB full scale RMS")
-    args = parser.parse_args()
-    every = list(items(args.source, args.per_actor, args.portrayals, args.seed))
+@dataclass(frozen=True)
+class Choices:
+    """How the corpora are built."""
+
+    jobs: int = 2
+    seed: int = 0
+    per_actor: int = 2
+    """Phrases of a named speaker that are recoloured."""
+    portrayals: int = 6
+    """Emotions of a named speaker; the others get half."""
+    voices: int = 1
+    """Voices that are recoloured: the speaker's own, and made-up ones of it."""
+    speech_db: float = -40.0
+    """Level of neutral speech, dB re full scale RMS."""
+
+
+def build_corpora(
+    source: Path, out: Path, choices: Choices, progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[tuple[float, float], list[str]]:
+    """Writes OUT/real and OUT/emotional: hours of both, and the recordings that were left out, with the reason.
+
+    `progress` hears how many recordings of how many are done. Raises CorpusError. Interrupted, the same call goes on.
+    """
+    every = list(items(source, choices.per_actor, choices.portrayals, choices.seed))
     if not every:
-        print(f"{args.source}: no */phones.json with recordings beside it", file=sys.stderr)
-        return 2
+        raise CorpusError(f"{source}: no */phones.json with recordings beside it; make them: prepare shipped-sources")
     problems = []
     with (
-        CorpusWriter(args.out / "real", SOURCES.values(), mode="append") as real,
-        CorpusWriter(args.out / "emotional", SOURCES.values(), mode="append") as emotional,
-        multiprocessing.get_context("spawn").Pool(args.jobs) as pool,
+        CorpusWriter(out / "real", SOURCES.values(), mode="append") as real,
+        CorpusWriter(out / "emotional", SOURCES.values(), mode="append") as emotional,
+        multiprocessing.get_context("spawn").Pool(choices.jobs, leave_interrupts_to_the_parent) as pool,
     ):
         left = [item for item in every if f"{item.collection}.{item.stem}" not in real.done]
-        results = pool.imap_unordered(work, [(item, args.out, args.seed, args.voices, args.speech_db) for item in left])
-        for plain_records, recoloured_records, problem in track(results, "recordings", len(left)):
+        jobs = [(item, out, choices.seed, choices.voices, choices.speech_db) for item in left]
+        for done, (plain_records, recoloured_records, problem) in enumerate(pool.imap_unordered(work, jobs), 1):
             for record in recoloured_records:
                 emotional.add_record(record)
             for record in plain_records:
                 real.add_record(record)
             if problem:
                 problems.append(problem)
+            progress(done, len(left))
         hours = [sum(r.duration for r in w.records) / 3600 for w in (real, emotional)]
-    print(f"real {hours[0]:.2f} h, emotional {hours[1]:.2f} h; {len(problems)} recordings left out")
-    for problem in problems:
-        print(f"  {problem}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return (hours[0], hours[1]), problems

@@ -1,24 +1,22 @@
 """Get the recordings that the shipped network is trained on, and when each of their phones is said.
 
-    python -m emotalk_ros.corpus.shipped.sources OUT [--jobs 2]
+    emotalk prepare shipped-sources OUT --jobs 2
 
 Gets five public collections (`collections`) from GitHub, each at the commit that was used and no more of it
 than is needed, writes OUT/<collection>/audio/<name>.flac (16 kHz mono) and aligns each with its words by pocketsphinx:
-OUT/<collection>/phones.json, what python -m emotalk_ros.corpus.shipped.corpora reads. Resumes where it was interrupted.
+OUT/<collection>/phones.json, what `emotalk prepare shipped-corpora` reads. Resumes where it was interrupted.
 
 Needs git, pocketsphinx (the extra `corpus`) and, for words that its dictionary lacks, espeak-ng.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import soundfile
@@ -34,6 +32,23 @@ from emotalk_ros.files import LEFTOVERS, replacing
 from emotalk_ros.units import SAMPLE_RATE
 
 console = Console(stderr=True)
+GITHUB = "https://github.com"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Where the collections go, and what they are made from."""
+
+    out: Path
+    jobs: int = 2
+    repositories: Path | None = None
+    """Folder with clones that are there already, `<owner>/<name>` or `<name>`: nothing is downloaded."""
+    transcripts: Path | None = None
+    """Folder with LibriSpeech's own *.trans.txt, instead of lists of its sentences."""
+    host: str = GITHUB
+    """Where to clone from."""
+    limit: int | None = None
+    """At most so many recordings of each collection, taken evenly."""
 
 
 def get(repository: Repository, cache: Path, host: str) -> Path:
@@ -103,20 +118,20 @@ def given(repository: Repository, folder: Path) -> Path:
     return place
 
 
-def trees(collection: Collection, args: argparse.Namespace) -> Trees:
+def trees(collection: Collection, request: Request) -> Trees:
     """The folders of all repositories that the collection needs."""
     needed = [collection.recordings]
     found: Trees = {}
-    if args.transcripts is None:
+    if request.transcripts is None:
         needed += collection.texts
     else:
-        found["transcripts"] = args.transcripts
+        found["transcripts"] = request.transcripts
     for repository in needed:
-        if args.repositories is not None:
-            found[repository.name] = given(repository, args.repositories)
+        if request.repositories is not None:
+            found[repository.name] = given(repository, request.repositories)
         else:
             with console.status(f"getting {repository.name}"):
-                found[repository.name] = get(repository, args.out / ".repositories", args.host)
+                found[repository.name] = get(repository, request.out / ".repositories", request.host)
     return found
 
 
@@ -155,66 +170,37 @@ def _good(results: Iterable[tuple[Spoken, str]], problems: list[str]) -> Iterato
             yield spoken
 
 
-def build(name: str, args: argparse.Namespace) -> tuple[PhoneTimes, list[str]]:
+def build(name: str, request: Request) -> tuple[PhoneTimes, list[str]]:
     """One collection from its repositories to phones.json; also what was left out, in words."""
     collection = COLLECTIONS[name]
-    recordings = sorted(collection.find(trees(collection, args)), key=lambda spoken: spoken.stem)
-    if args.limit and len(recordings) > args.limit:
-        recordings = [recordings[k * len(recordings) // args.limit] for k in range(args.limit)]
+    recordings = sorted(collection.find(trees(collection, request)), key=lambda spoken: spoken.stem)
+    if request.limit and len(recordings) > request.limit:
+        recordings = [recordings[k * len(recordings) // request.limit] for k in range(request.limit)]
     problems: list[str] = []
     with Progress(console=console) as bar:
         task = bar.add_task(f"{name}: 16 kHz", total=len(recordings))
         ready = []
-        for spoken in converted(recordings, args.out / name / "audio", args.jobs, problems):
+        for spoken in converted(recordings, request.out / name / "audio", request.jobs, problems):
             ready.append(spoken)
             bar.advance(task)
         task = bar.add_task(f"{name}: phones", total=len(ready))
-        times = write_phone_times(args.out / name, ready, args.jobs, lambda _: bar.advance(task))
+        times = write_phone_times(request.out / name, ready, request.jobs, lambda _: bar.advance(task))
     problems += [result.problem for result in times.failures]
     return times, problems
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Collection after collection; the summary at the end names what was left out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="where the collections go (about 1 GB with the repositories)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
-    parser.add_argument(
-        "--collections", nargs="+", choices=sorted(COLLECTIONS), default=sorted(COLLECTIONS), metavar="NAME",
-        help=f"which ones (default all: {', '.join(sorted(COLLECTIONS))})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--repositories", type=Path, metavar="DIR", help="clones you have: DIR/<owner>/<name>, no network"
-    )
-    parser.add_argument(
-        "--transcripts", type=Path, metavar="DIR", help="LibriSpeech's own *.trans.txt, instead of lists"
-    )
-    parser.add_argument("--host", default="https://github.com", help="where to clone from (a mirror, file://...)")
-    parser.add_argument("--limit", type=int, metavar="N", help="only N recordings of each collection, for a trial")
-    args = parser.parse_args(arguments)
-    if args.jobs < 1 or (args.limit is not None and args.limit < 1):
-        parser.error("--jobs and --limit must be at least 1")
-    lines = []
-    try:
-        for name in args.collections:
-            times, problems = build(name, args)
-            for problem in problems:
-                console.print(f"[yellow]left out[/yellow] {name}/{escape(problem)}", highlight=False, soft_wrap=True)
-            aligned = [result for result in times.results.values() if not result.failed]
-            hours = sum(result.phones[-1][2] for result in aligned) / 3600
-            lines.append(f"{name}: {len(aligned)} of {len(aligned) + len(problems)} aligned, {hours:.2f} h, "
-                         f"{COLLECTIONS[name].licence}")  # fmt: skip
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on from here", highlight=False)
-        return 130
-    except (CorpusError, OSError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        return 1
-    print("\n".join(lines))
-    if (args.out / ".repositories").is_dir():
-        console.print(f"{args.out / '.repositories'} is needed no more", highlight=False)
-    return 0
+def build_collections(names: Iterable[str], request: Request) -> Iterator[str]:
+    """Builds collection after collection; yields one line of summary each, names what was left out on the console.
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises CorpusError. Interrupted, the same call goes on.
+    """
+    for name in names:
+        times, problems = build(name, request)
+        for problem in problems:
+            console.print(f"[yellow]left out[/yellow] {name}/{escape(problem)}", highlight=False, soft_wrap=True)
+        aligned = [result for result in times.results.values() if not result.failed]
+        hours = sum(result.phones[-1][2] for result in aligned) / 3600
+        whole = len(aligned) + len(problems)
+        yield f"{name}: {len(aligned)} of {whole} aligned, {hours:.2f} h, {COLLECTIONS[name].licence}"
+    if (request.out / ".repositories").is_dir():
+        console.print(f"{request.out / '.repositories'} is needed no more", highlight=False)

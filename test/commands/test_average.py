@@ -1,10 +1,9 @@
-"""The script that makes one network of several that came from one another."""
-
-import subprocess
-import sys
+"""`emotalk average`: one network of several that came from one another."""
 
 import torch
+from typer.testing import CliRunner
 
+from emotalk_ros.cli import app
 from emotalk_ros.model import EmoTalk, EmoTalkConfig, load_model
 
 
@@ -15,18 +14,13 @@ def save(folder, seed, **options):
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "emotalk_ros.training.average", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return CliRunner().invoke(app, ["average", *map(str, arguments)])
 
 
 def test_the_mean_of_two_networks_by_their_shares(tmp_path):
     one, two = save(tmp_path / "one", 1), save(tmp_path / "two", 2)
-    done = run(tmp_path / "mean", one, two, "--shares", 3, 1)
-    assert done.returncode == 0, done.stderr
+    done = run(tmp_path / "mean", one, two, "--shares", "3,1")
+    assert done.exit_code == 0, done.stderr
     a, b, mean = (dict(load_model(p).named_parameters()) for p in (one, two, tmp_path / "mean"))
     for name, weight in mean.items():
         torch.testing.assert_close(weight, 0.75 * a[name] + 0.25 * b[name], atol=1e-6, rtol=1e-5)
@@ -35,6 +29,6 @@ def test_the_mean_of_two_networks_by_their_shares(tmp_path):
 def test_networks_of_two_forms_and_wrong_shares_are_refused_by_name(tmp_path):
     one, two = save(tmp_path / "one", 1), save(tmp_path / "other", 2, decoder_ff=96)
     refused = run(tmp_path / "mean", one, two)
-    assert refused.returncode == 1 and "other has other weights than" in refused.stderr
-    assert "2 networks need as many shares" in run(tmp_path / "mean", one, two, "--shares", 1).stderr
+    assert refused.exit_code == 1 and "other has other weights than" in " ".join(refused.stderr.split())
+    assert "2 networks need as many shares" in " ".join(run(tmp_path / "mean", one, two, "--shares", 1).stderr.split())
     assert not (tmp_path / "mean").exists()
