@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from emotalk_ros.audio.pcm import Samples
 from emotalk_ros.units import SAMPLE_RATE
+
+
+def mean_power(samples: ArrayLike, centres: ArrayLike, half: float) -> NDArray[np.float64]:
+    """Mean square of `samples` (n,) from `half` samples before to `half` samples after each centre, (frames,).
+
+    Outside the clip nothing counts; where all of a window lies outside, the power is 0.
+    """
+    energy = np.concatenate([[0.0], np.cumsum(np.asarray(samples, dtype=np.float64) ** 2)])
+    middle = np.asarray(centres)
+    first = np.clip(np.round(middle - half), 0, len(energy) - 1).astype(np.int64)
+    last = np.clip(np.round(middle + half), 0, len(energy) - 1).astype(np.int64)
+    return np.asarray((energy[last] - energy[first]) / np.maximum(last - first, 1))
 
 
 class BandLevel:

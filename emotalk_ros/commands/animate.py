@@ -125,7 +125,7 @@ def animate(
 
 
 @dataclass(frozen=True)
-class Job:
+class AnimationJob:
     """One recording, and where its motion goes."""
 
     audio: Path
@@ -133,7 +133,7 @@ class Job:
     form: str
 
 
-def plan(audio: list[Path], output: Path | None, form: str | None) -> list[Job]:
+def plan(audio: list[Path], output: Path | None, form: str | None) -> list[AnimationJob]:
     """What to write where. Raises ValueError or OSError that names what is in the way, before any work."""
     from emotalk_ros.motion.files import FORMATS, format_of
 
@@ -146,11 +146,11 @@ def plan(audio: list[Path], output: Path | None, form: str | None) -> list[Job]:
     if output is not None and not folder:
         if not output.parent.is_dir():
             raise FileNotFoundError(f"no folder {output.parent} to write {output.name} into: make it first")
-        return [Job(audio[0], output, form or format_of(output))]
+        return [AnimationJob(audio[0], output, form or format_of(output))]
     form = form or "csv"
     if output is not None:
         output.mkdir(exist_ok=True, parents=True)
-    jobs = [Job(path, (output or path.parent) / f"{path.stem}{FORMATS[form][0]}", form) for path in audio]
+    jobs = [AnimationJob(path, (output or path.parent) / f"{path.stem}{FORMATS[form][0]}", form) for path in audio]
     twice = sorted({str(job.output) for job in jobs if sum(job.output == other.output for other in jobs) > 1})
     if twice:
         raise ValueError(f"more than one recording would be written to {', '.join(twice)}: animate them one by one")
@@ -223,7 +223,7 @@ def _controls(
 
 def _perform(
     network: Any,
-    job: Job,
+    job: AnimationJob,
     controls: Controls,
     finish: FinishSettings,
     fps: float | None,
@@ -268,7 +268,7 @@ def _bar(console: Any) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
-def _summary(job: Job, motion: Motion, seconds: float) -> str:
+def _summary(job: AnimationJob, motion: Motion, seconds: float) -> str:
     duration = len(motion.time) / motion.fps
     text = f"{job.audio.name} -> {job.output}: {len(motion.time)} frames at {motion.fps:g} fps"
     if motion.emotion_labels:

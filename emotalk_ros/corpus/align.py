@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emotalk_ros.corpus.arpabet import is_silence
 from emotalk_ros.corpus.store import CorpusError, Phone
 from emotalk_ros.units import SAMPLE_RATE
 
@@ -25,7 +26,6 @@ _PADDINGS = ((0.0, 0.0), (0.305, 1e-5), (0.3, 1e-3), (0.1025, 1e-4))
 The second pass fails on about one clip in eight when a word got fewer frames than its phones have states. Room around
 the clip helps some, half a frame's shift others; 17 of 24 such clips align with the second, which no louder noise does.
 """
-_SILENT = frozenset({"SIL", "+SPN+", "+NSN+", "<sil>", "[NOISE]", "[SPEECH]"})
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def guess_pronunciation(word: str) -> list[str]:
 
 def _plain(name: str) -> str:
     """A phone without stress; every kind of silence and noise is SIL."""
-    return "SIL" if name in _SILENT or name.startswith(("+", "<", "[")) else name.rstrip("012")
+    return "SIL" if is_silence(name) else name.rstrip("012")
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,17 @@ ARPABET: frozenset[str] = frozenset(
 )
 """The phones of the CMU pronouncing dictionary, without stress."""
 
+BILABIALS: frozenset[str] = frozenset({"P", "B", "M"})
+"""The phones for which both lips close."""
+
+_SILENCES = frozenset({"", "SIL", "SSIL", "SP", "SPN", "NSN", "PAU", "BRTH", "H#", "#", "##", "_"})
+
+
+def is_silence(name: str) -> bool:
+    """Whether an aligner or synthesiser means silence, breath or noise: `SIL`, `pau`, `h#`, `<eps>`, `+SPN+`, ..."""
+    return name.upper() in _SILENCES or name.startswith(("+", "<", "["))
+
+
 _IPA: dict[str, tuple[str, ...]] = {
     # Diphthongs and vowels with r first: the longest match wins.
     "aɪɚ": ("AY", "ER"),
@@ -176,9 +187,9 @@ _BRITISH = {"a": "AE", "e": "EH", "i": "IH", "o": "AA", "u": "UH", "@": "AH", ""
 
 def arpabet_from_cmu(name: str) -> str | None:
     """ARPAbet of a phone of flite or festival (radio or cmu set, any case); None for a pause. Raises ValueError."""
-    low = name.lower()
-    if low in ("pau", "h#", "brth", "sil", "#", "##", "ssil"):
+    if is_silence(name):
         return None
+    low = name.lower()
     found = _FESTIVAL.get(low) or (low.upper() if low.upper() in ARPABET else _BRITISH.get(low))
     if found is None:
         raise ValueError(f"unknown phone {name!r}")

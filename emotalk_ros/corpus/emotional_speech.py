@@ -20,7 +20,7 @@ FloatArray = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Prosody:
+class ProsodyChange:
     """A way of speaking, relative to the same speaker's neutral voice.
 
     `shift` of the F0 median in semitones; `range` of F0 about its median, a factor; `slope` of F0 in semitones per
@@ -46,35 +46,35 @@ class Prosody:
     pauses: float = 1.0
 
 
-PROSODY: dict[str, tuple[Prosody, Prosody]] = {
-    "neutral": (Prosody(), Prosody()),
+PROSODY: dict[str, tuple[ProsodyChange, ProsodyChange]] = {
+    "neutral": (ProsodyChange(), ProsodyChange()),
     "calm": (
-        Prosody(-0.8, 0.9, 0.4, 0.5, -2.0, 0.92, -3.5, 0.10, formants=0.995, duration=1.2, pauses=1.2),
-        Prosody(-0.8, 0.9, 1.0, 0.8, -2.5, 0.92, -4.5, 0.12, formants=0.99, duration=1.4, pauses=1.5),
+        ProsodyChange(-0.8, 0.9, 0.4, 0.5, -2.0, 0.92, -3.5, 0.10, formants=0.995, duration=1.2, pauses=1.2),
+        ProsodyChange(-0.8, 0.9, 1.0, 0.8, -2.5, 0.92, -4.5, 0.12, formants=0.99, duration=1.4, pauses=1.5),
     ),
     "happy": (
-        Prosody(2.6, 1.2, 1.2, -0.5, 5.0, 1.0, 2.0, -0.05, 0.05, 0.12, formants=1.02, duration=1.03),
-        Prosody(7.0, 1.45, 2.6, -0.5, 12.5, 1.08, 4.8, -0.1, 0.1, 0.38, formants=1.035, duration=1.15),
+        ProsodyChange(2.6, 1.2, 1.2, -0.5, 5.0, 1.0, 2.0, -0.05, 0.05, 0.12, formants=1.02, duration=1.03),
+        ProsodyChange(7.0, 1.45, 2.6, -0.5, 12.5, 1.08, 4.8, -0.1, 0.1, 0.38, formants=1.035, duration=1.15),
     ),
     "sad": (
-        Prosody(1.5, 1.0, 1.6, 0.8, -1.0, 0.95, -1.5, 0.10, 0.2, 0.15, 0.08, 0.99, 1.15, 1.3),
-        Prosody(5.0, 1.3, 3.0, 0.5, 4.0, 1.12, 0.5, 0.12, 0.5, 0.45, 0.10, 0.99, 1.3, 1.6),
+        ProsodyChange(1.5, 1.0, 1.6, 0.8, -1.0, 0.95, -1.5, 0.10, 0.2, 0.15, 0.08, 0.99, 1.15, 1.3),
+        ProsodyChange(5.0, 1.3, 3.0, 0.5, 4.0, 1.12, 0.5, 0.12, 0.5, 0.45, 0.10, 0.99, 1.3, 1.6),
     ),
     "angry": (
-        Prosody(2.6, 1.2, 1.0, -1.5, 7.0, 1.1, 4.0, 0.15, 0.0, 0.35, 0.0, 1.01, 1.12, 1.2),
-        Prosody(9.5, 1.75, 4.2, -2.0, 19.0, 1.2, 10.0, 0.15, 0.0, 0.6, 0.0, 1.025, 1.25, 1.4),
+        ProsodyChange(2.6, 1.2, 1.0, -1.5, 7.0, 1.1, 4.0, 0.15, 0.0, 0.35, 0.0, 1.01, 1.12, 1.2),
+        ProsodyChange(9.5, 1.75, 4.2, -2.0, 19.0, 1.2, 10.0, 0.15, 0.0, 0.6, 0.0, 1.025, 1.25, 1.4),
     ),
     "fearful": (
-        Prosody(4.0, 1.1, 3.0, 0.5, 5.0, 1.1, 1.0, 0.10, 0.3, 0.35, 0.0, 1.01, 1.08, 1.4),
-        Prosody(11.0, 1.9, 6.5, 0.0, 14.5, 1.25, 4.5, 0.08, 0.5, 0.6, 0.0, 1.02, 1.25, 1.8),
+        ProsodyChange(4.0, 1.1, 3.0, 0.5, 5.0, 1.1, 1.0, 0.10, 0.3, 0.35, 0.0, 1.01, 1.08, 1.4),
+        ProsodyChange(11.0, 1.9, 6.5, 0.0, 14.5, 1.25, 4.5, 0.08, 0.5, 0.6, 0.0, 1.02, 1.25, 1.8),
     ),
     "disgust": (
-        Prosody(0.8, 0.95, 1.5, -0.5, 1.0, 1.18, -1.0, 0.08, 0.0, 0.15, 0.22, 0.975, 1.35, 1.4),
-        Prosody(3.6, 1.1, 2.6, -0.5, 6.5, 1.3, 1.0, 0.05, 0.0, 0.2, 0.25, 0.965, 1.5, 1.6),
+        ProsodyChange(0.8, 0.95, 1.5, -0.5, 1.0, 1.18, -1.0, 0.08, 0.0, 0.15, 0.22, 0.975, 1.35, 1.4),
+        ProsodyChange(3.6, 1.1, 2.6, -0.5, 6.5, 1.3, 1.0, 0.05, 0.0, 0.2, 0.25, 0.965, 1.5, 1.6),
     ),
     "surprised": (
-        Prosody(3.2, 1.55, 3.0, 3.0, 5.0, 1.0, 2.5, 0.20, 0.1, 0.42, 0.0, 1.015, 1.0),
-        Prosody(5.6, 1.85, 4.5, 4.0, 11.0, 1.05, 5.0, 0.22, 0.1, 0.55, 0.0, 1.025, 1.05),
+        ProsodyChange(3.2, 1.55, 3.0, 3.0, 5.0, 1.0, 2.5, 0.20, 0.1, 0.42, 0.0, 1.015, 1.0),
+        ProsodyChange(5.6, 1.85, 4.5, 4.0, 11.0, 1.05, 5.0, 0.22, 0.1, 0.55, 0.0, 1.025, 1.05),
     ),
 }
 """Normal and strong portrayal of each emotion (RAVDESS intensities 01 and 02).
@@ -87,16 +87,16 @@ the means lie where those of four RAVDESS actors lie (Livingstone and Russo 2018
 figure.
 """
 
-_SPREAD = Prosody(1.8, 0.2, 1.6, 1.7, 2.4, 0.08, 1.7, 0.13, 0.06, 0.04, 0.06, 0.012, 0.12, 0.25)
+_SPREAD = ProsodyChange(1.8, 0.2, 1.6, 1.7, 2.4, 0.08, 1.7, 0.13, 0.06, 0.04, 0.06, 0.012, 0.12, 0.25)
 """Standard deviation from clip to clip about the table; with what voices and microphones add, features of clips vary
 within an emotion as much as those of RAVDESS do (F0 5.6 semitones, its slope 2.6 a second, tilt 5.3 dB)."""
-_OF_ACTOR = Prosody(1.2, 0.12, 0.6, 0.8, 1.6, 0.04, 1.2, 0.05, 0.05, 0.01, 0.03, 0.006, 0.06, 0.1)
+_OF_ACTOR = ProsodyChange(1.2, 0.12, 0.6, 0.8, 1.6, 0.04, 1.2, 0.05, 0.05, 0.01, 0.03, 0.006, 0.06, 0.1)
 """Standard deviation from actor to actor of how one emotion is played."""
-_LOWEST = Prosody(-8.0, 0.25, -8.0, -8.0, -14.0, 0.6, -14.0, -0.6, 0.0, 0.0, 0.0, 0.92, 0.75, 0.5)
-_HIGHEST = Prosody(16.0, 2.4, 10.0, 10.0, 26.0, 1.6, 18.0, 0.8, 1.0, 0.7, 0.5, 1.08, 1.8, 2.5)
+_LOWEST = ProsodyChange(-8.0, 0.25, -8.0, -8.0, -14.0, 0.6, -14.0, -0.6, 0.0, 0.0, 0.0, 0.92, 0.75, 0.5)
+_HIGHEST = ProsodyChange(16.0, 2.4, 10.0, 10.0, 26.0, 1.6, 18.0, 0.8, 1.0, 0.7, 0.5, 1.08, 1.8, 2.5)
 
 
-def draw_prosody(emotion: str, level: float, actor: int | str = 0, seed: int = 0, spread: float = 1.0) -> Prosody:
+def draw_prosody(emotion: str, level: float, actor: int | str = 0, seed: int = 0, spread: float = 1.0) -> ProsodyChange:
     """One portrayal of `emotion` at `level` (0 normal, 1 strong) by `actor`, varied by `seed`.
 
     Actors differ in how they play each emotion and in how far they go (0.75 to 1.3 of the table); `spread` scales all
@@ -105,7 +105,7 @@ def draw_prosody(emotion: str, level: float, actor: int | str = 0, seed: int = 0
     name = canonical(emotion)
     if not 0.0 <= level <= 1.0:
         raise ValueError(f"level must lie in 0 (normal) to 1 (strong), got {level}")
-    base = Prosody()
+    base = ProsodyChange()
     normal, strong = (np.array(astuple(row)) for row in PROSODY[name])
     rest = np.array(astuple(base))
     of_actor = np.random.default_rng([crc32(f"actor {actor}".encode()), EMOTIONS.index(name)])
@@ -116,7 +116,7 @@ def draw_prosody(emotion: str, level: float, actor: int | str = 0, seed: int = 0
     values = values + spread * np.array(astuple(_OF_ACTOR)) * of_actor.normal(0.0, 1.0, count)
     values = values + spread * np.array(astuple(_SPREAD)) * of_clip.normal(0.0, 1.0, count)
     values = np.clip(values, astuple(_LOWEST), astuple(_HIGHEST))
-    return Prosody(**{field.name: float(v) for field, v in zip(fields(Prosody), values, strict=True)})
+    return ProsodyChange(**{field.name: float(v) for field, v in zip(fields(ProsodyChange), values, strict=True)})
 
 
 def recolour(
@@ -140,7 +140,7 @@ def recolour(
     return synthesise(apply_prosody(voice, draw_prosody(emotion, level, actor, seed, spread), seed))
 
 
-def apply_prosody(voice: VoiceFrames, prosody: Prosody, seed: int = 0) -> VoiceFrames:
+def apply_prosody(voice: VoiceFrames, prosody: ProsodyChange, seed: int = 0) -> VoiceFrames:
     """`voice` spoken as `prosody` says, except for its durations (see `world.stretch`)."""
     rng = np.random.default_rng([seed, 7])
     activity = voice.activity()
@@ -155,7 +155,7 @@ def apply_prosody(voice: VoiceFrames, prosody: Prosody, seed: int = 0) -> VoiceF
 _DB = np.log(10.0) / 10.0
 
 
-def _contour(voice: VoiceFrames, prosody: Prosody, activity: FloatArray, rng: np.random.Generator) -> FloatArray:
+def _contour(voice: VoiceFrames, prosody: ProsodyChange, activity: FloatArray, rng: np.random.Generator) -> FloatArray:
     """F0 with its new median, range, slope, final rise, tremor and jitter."""
     voiced = voice.f0 > 0
     if not voiced.any():
@@ -205,7 +205,7 @@ def _creak(voice: VoiceFrames, f0: FloatArray, share: float) -> tuple[FloatArray
     return lowered, creaky
 
 
-def _spectral_gain(voice: VoiceFrames, prosody: Prosody, activity: FloatArray) -> FloatArray:
+def _spectral_gain(voice: VoiceFrames, prosody: ProsodyChange, activity: FloatArray) -> FloatArray:
     """Power gain (T, bins) that tilts voiced spectra by `tilt` dB between 0.3 and 3 kHz, unvoiced ones half as
     much.
     """
@@ -220,7 +220,9 @@ def _spectral_gain(voice: VoiceFrames, prosody: Prosody, activity: FloatArray) -
     return np.asarray(np.exp(_DB * amount[:, None] * curve[None, :]))
 
 
-def _loudness_gain(voice: VoiceFrames, prosody: Prosody, activity: FloatArray, rng: np.random.Generator) -> FloatArray:
+def _loudness_gain(
+    voice: VoiceFrames, prosody: ProsodyChange, activity: FloatArray, rng: np.random.Generator
+) -> FloatArray:
     """Gain in dB of each frame; the background keeps its level."""
     level = voice.energy_db
     speech = level[activity > 0.5]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
+from emotalk_ros.corpus.arpabet import is_silence
 from emotalk_ros.corpus.styles import PersonalStyle, mouth_style, personal_style
 from emotalk_ros.corpus.visemes import MouthStyle, mouth_from_phones
 from emotalk_ros.emotions import canonical
@@ -117,7 +118,7 @@ def _speaking(phones: Sequence[Sequence[object]], frames: int, fps: float) -> ND
     inside = np.zeros(frames)
     end_before = -1.0
     for item in phones:
-        if str(item[0]).upper() in ("", "SIL", "SP", "SPN", "NSN", "PAU"):
+        if is_silence(str(item[0])):
             continue
         start, end = float(item[1]), float(item[2])  # type: ignore[arg-type]
         start = end_before if 0.0 < start - end_before < 0.3 and end_before > 0 else start

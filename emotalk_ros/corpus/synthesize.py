@@ -97,7 +97,7 @@ class Actor:
 
 
 @dataclass(frozen=True)
-class Job:
+class SynthesisJob:
     """One content of one actor in several portrayals."""
 
     actor: Actor
@@ -121,20 +121,20 @@ class Job:
         return len(self.portrayals) * (self.content.seconds * _MEAN_STRETCH + sum(_SILENCE))
 
 
-def plan(settings: SynthesisSettings) -> list[Job]:
+def plan(settings: SynthesisSettings) -> list[SynthesisJob]:
     """All jobs, in rounds over the actors: the first rounds are the contents that each says in all fifteen portrayals.
 
     Raises CorpusError when a folder of real recordings is unusable.
     """
     cast, light = list(_cast(settings)), replace(settings, sentences=())
-    jobs: list[Job] = []
+    jobs: list[SynthesisJob] = []
     wanted, round_ = settings.hours * 3600.0, 0
     while wanted > 0:
         for actor in cast:
             content = actor.contents[round_ % len(actor.contents)]
             rng = np.random.default_rng([settings.seed, actor.number, round_])
             # A job travels to another process: leave the lists behind.
-            job = Job(replace(actor, contents=()), round_, content, _portrayals(settings, round_, rng), light)
+            job = SynthesisJob(replace(actor, contents=()), round_, content, _portrayals(settings, round_, rng), light)
             jobs.append(job)
             wanted -= job.seconds
             if wanted <= 0:
@@ -221,7 +221,7 @@ def _real_contents(settings: SynthesisSettings) -> dict[str, tuple[Content, ...]
     return {speaker: tuple(found) for speaker, found in contents.items()}
 
 
-def perform(job: Job) -> list[Clip]:
+def perform(job: SynthesisJob) -> list[Clip]:
     """The clips of `job`, augmented. Deterministic. Raises ValueError (CorpusError too) when its voice or file
     fails.
     """
@@ -250,7 +250,7 @@ def perform(job: Job) -> list[Clip]:
     return done
 
 
-def _spoken(job: Job) -> Recording:
+def _spoken(job: SynthesisJob) -> Recording:
     content, actor = job.content, job.actor
     if content.file is not None:
         file = content.file
@@ -274,7 +274,7 @@ def _with_silence(recording: Recording, rng: np.random.Generator) -> Recording:
     return replace(recording, audio=audio.astype(np.float32), phones=moved)
 
 
-def _write(job: Job, folder: str) -> tuple[list[Record], str]:
+def _write(job: SynthesisJob, folder: str) -> tuple[list[Record], str]:
     """Worker: the records of a job's clips, or what went wrong."""
     try:
         return [write_clip(folder, clip) for clip in perform(job)], ""
@@ -335,7 +335,7 @@ def synthesize(
         return SynthesisResult(len(writer.records), seconds, tuple(problems))
 
 
-def _all_done(jobs: Sequence[Job], folder: str, workers: int) -> Iterator[tuple[list[Record], str]]:
+def _all_done(jobs: Sequence[SynthesisJob], folder: str, workers: int) -> Iterator[tuple[list[Record], str]]:
     """Results of all jobs as they come; few are under way at a time, so that stopping is quick."""
     if workers <= 1:
         yield from (_write(job, folder) for job in jobs)
@@ -403,6 +403,6 @@ _ENGINE_SOURCES: dict[str, Source] = {
 }
 
 
-def _sources(jobs: Sequence[Job], settings: SynthesisSettings) -> list[Source]:
+def _sources(jobs: Sequence[SynthesisJob], settings: SynthesisSettings) -> list[Source]:
     engines = sorted({job.actor.engine for job in jobs} - {"real"})
     return [*(speech_source(folder) for folder in settings.real), *(_ENGINE_SOURCES[engine] for engine in engines)]

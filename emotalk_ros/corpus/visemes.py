@@ -29,7 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
+from emotalk_ros.audio.level import mean_power
+from emotalk_ros.corpus.arpabet import BILABIALS, is_silence
 from emotalk_ros.face.names import COUNT, INDEX
+from emotalk_ros.units import SAMPLE_RATE
 
 Phone = tuple[str, float, float]
 """ARPAbet name (stress digits allowed, SIL for silence), start and end in seconds."""
@@ -111,13 +114,8 @@ VISEMES: dict[str, tuple[Viseme, ...]] = {
 }
 """ARPAbet phone to its one or two successive visemes."""
 
-BILABIAL: frozenset[str] = frozenset({"P", "B", "M"})
-"""Phones that need closed lips."""
-
 LABIODENTAL: frozenset[str] = frozenset({"F", "V"})
 """Phones that need the lower lip at the upper teeth."""
-
-_SILENT = frozenset({"", "SIL", "SP", "SPN", "NSN", "PAU", "<SIL>"})
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ _MODERATE = 0.77
 """Loudness of a moderately loud sound, and what counts as loudness where none is known."""
 _MID_VOWEL = 0.55
 """Target of jaw and lips that loudness alone asks for at a moderately loud sound."""
-_BAND = butter(2, (500.0, 3000.0), "bandpass", fs=16000.0, output="sos")
+_BAND = butter(2, (500.0, 3000.0), "bandpass", fs=SAMPLE_RATE, output="sos")
 _BAND_SPAN_DB = 40.0
 
 
@@ -234,18 +232,14 @@ def loudness_curve(audio: NDArray[np.floating], frames: int, fps: float) -> Floa
     audio = np.asarray(audio, dtype=np.float64)
     if len(audio) > 64:
         audio = sosfiltfilt(_BAND, audio)
-    power = np.concatenate([[0.0], np.cumsum(audio**2)])
-    centre = ((np.arange(frames) + 0.5) / fps * 16000).astype(int)
-    half = 16000 // 30
-    low = np.clip(centre - half, 0, len(audio))
-    high = np.clip(centre + half, 0, len(audio))
-    level = 10 * np.log10((power[high] - power[low]) / np.maximum(high - low, 1) + 1e-10)
+    centres = ((np.arange(frames) + 0.5) / fps * SAMPLE_RATE).astype(int)
+    level = 10 * np.log10(mean_power(audio, centres, SAMPLE_RATE // 30) + 1e-10)
     top = np.percentile(level, 95) if frames else 0.0
     return np.clip((level - top) / _BAND_SPAN_DB + 1.0, 0.0, 1.0).astype(np.float32)
 
 
 def contact_curve(
-    phones: Sequence[Sequence[object]], frames: int, fps: float, kind: frozenset[str] = BILABIAL
+    phones: Sequence[Sequence[object]], frames: int, fps: float, kind: frozenset[str] = BILABIALS
 ) -> Floats:
     """1 at frames whose middle lies inside a phone of `kind`, 0 elsewhere, (frames,): where closures are asked for."""
     middle = (np.arange(frames) + 0.5) / fps
@@ -264,7 +258,7 @@ def _parsed(phones: Sequence[Sequence[object]]) -> list[Phone]:
         name = re.sub(r"\(\d+\)|\d", "", raw).upper()
         if end < start:
             raise ValueError(f"phone {raw!r} ends at {end:g} s before it starts at {start:g} s")
-        if name in _SILENT:
+        if is_silence(name):
             continue
         if name not in VISEMES:
             raise ValueError(f"unknown phone {raw!r}; known ARPAbet: {', '.join(VISEMES)} and SIL")
@@ -383,7 +377,7 @@ def _contact(times: Doubles, parsed: list[Phone], kind: frozenset[str], style: M
 
 
 def _write_contacts(coefficients: Doubles, times: Doubles, parsed: list[Phone], style: MouthStyle) -> None:
-    lips = _contact(times, parsed, BILABIAL, style)
+    lips = _contact(times, parsed, BILABIALS, style)
     teeth = _contact(times, parsed, LABIODENTAL, style)
     jaw = coefficients[:, INDEX["jawOpen"]]
     jaw *= 1.0 - 0.55 * lips - 0.35 * teeth * (1 - lips)

@@ -14,6 +14,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from emotalk_ros.corpus.arpabet import is_silence
 from emotalk_ros.corpus.emotional_speech import apply_prosody, draw_prosody
 from emotalk_ros.corpus.labels import labels_from_phones
 from emotalk_ros.corpus.store import Clip
@@ -27,8 +28,6 @@ PORTRAYALS: tuple[tuple[str, float], ...] = (
     *tuple((label, level) for label in EMOTIONS if label != "neutral" for level in (0.0, 1.0)),
 )
 """The fifteen (emotion, level) of RAVDESS: neutral has no strong form."""
-
-_SILENT = frozenset({"SIL", "SP", "SPN", "NSN", "PAU"})
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def phrase_spans(phones: Sequence[Phone], shortest: float = 1.2, longest: float 
 
     Speech that goes on for longer than `longest` without a pause is cut between two phones.
     """
-    sounding = [p for p in phones if p[0].upper() not in _SILENT]
+    sounding = [p for p in phones if not is_silence(p[0])]
     if not sounding:
         return []
     pieces: list[list[Phone]] = [[sounding[0]]]
@@ -111,7 +110,7 @@ def phrases(recording: Recording, shortest: float = 1.2, longest: float = 4.5) -
 
 
 def _cut(recording: Recording, piece: list[Phone], number: int) -> Recording:
-    others = [p for p in recording.phones if p[0].upper() not in _SILENT]
+    others = [p for p in recording.phones if not is_silence(p[0])]
     before = max((p[2] for p in others if p[2] <= piece[0][1] + 1e-6), default=0.0)
     after = min((p[1] for p in others if p[1] >= piece[-1][2] - 1e-6), default=recording.duration)
     start = max(before, piece[0][1] - 0.15, 0.0)
@@ -222,7 +221,7 @@ def at_level(samples: NDArray[np.floating], phones: Sequence[Phone], level_db: f
     audio = np.asarray(samples, dtype=np.float64)
     inside = np.zeros(len(audio), dtype=bool)
     for name, start, end in phones:
-        if name.upper() not in _SILENT:
+        if not is_silence(name):
             inside[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)] = True
     power = float(np.mean(audio[inside] ** 2)) if inside.any() else float(np.mean(audio**2) if len(audio) else 0.0)
     return audio * (10.0 ** (level_db / 20.0) / np.sqrt(power)) if power > 1e-12 else audio

@@ -68,7 +68,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Job:
+class ClipJob:
     """What one process needs to measure a clip."""
 
     dataset: Path
@@ -117,7 +117,7 @@ def evaluate(
     dataset = open_dataset(path, settings.kind, settings.limit, settings.only)
     models = [_described(subject) for subject in subjects]
     mean = mean_face(dataset)
-    job = Job(
+    job = ClipJob(
         path, dataset.kind, settings.limit, tuple(subjects), basis, mean, settings.style, settings.modes, settings.only
     )
     folder = cache / _key(job, dataset, models, basis)
@@ -169,7 +169,7 @@ def mean_face(dataset: Dataset) -> NDArray[np.float32] | None:
     return (total / max(frames, 1)).astype(np.float32)
 
 
-def _key(job: Job, dataset: Dataset, models: list[dict[str, Any]], basis: FaceBasis) -> str:
+def _key(job: ClipJob, dataset: Dataset, models: list[dict[str, Any]], basis: FaceBasis) -> str:
     """Changes whenever a clip's result could: format, program, data, models and settings, face, style."""
     parts = [
         FORMAT,
@@ -197,7 +197,7 @@ def _program() -> str:
 
 
 def _collect(
-    job: Job, dataset: Dataset, folder: Path, settings: Settings, progress: Progress
+    job: ClipJob, dataset: Dataset, folder: Path, settings: Settings, progress: Progress
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Records of all clips in order: from the cache where they are, measured where not."""
     records: dict[int, dict[str, Any]] = {}
@@ -232,7 +232,7 @@ def _cached(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and "modes" in record else None
 
 
-def _measured(job: Job, todo: list[int], jobs: int) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
+def _measured(job: ClipJob, todo: list[int], jobs: int) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
     """(clip, record or None, reason) as they are done, in one process or several."""
     jobs = min(jobs, len(todo) // SPAWN_WORTH)
     if jobs <= 1:
@@ -267,12 +267,12 @@ def _context() -> BaseContext:
 _state: dict[str, Any] = {}  # of this process: the job, its models and its data set, loaded once
 
 
-def _prepare_worker(job: Job) -> None:
+def _prepare_worker(job: ClipJob) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which sends the workers home
     _prepare(job)
 
 
-def _prepare(job: Job) -> None:
+def _prepare(job: ClipJob) -> None:
     import torch
 
     torch.set_num_threads(1)  # processes share the cores, not threads
@@ -288,7 +288,7 @@ def _attempt(k: int) -> tuple[dict[str, Any] | None, str]:
         return None, f"{type(error).__name__}: {error}"
 
 
-def measure_clip(job: Job, dataset: Dataset, models: Sequence[Any], k: int) -> dict[str, Any]:
+def measure_clip(job: ClipJob, dataset: Dataset, models: Sequence[Any], k: int) -> dict[str, Any]:
     """One clip's record: what it is, the rows that need no model, and every model's modes."""
     sample = dataset.load(k)
     record: dict[str, Any] = {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emotalk_ros.corpus.arpabet import is_silence
 from emotalk_ros.evaluation.datasets import Sample
 from emotalk_ros.evaluation.metrics.faces import jitter, score_clip
 from emotalk_ros.evaluation.metrics.lips import CLOSED_PERCENTILE, MOVES_MM, best_lag, bilabial_closure, correlation
@@ -23,7 +24,6 @@ STILL, ENERGY, MEASURED = "motionless mean face", "energy jaw", "the reference i
 MODES = ("offline", "streamed")
 TIGHT = 0.2
 """Lips have come together when their gap is at most this share of the clip's wide opening."""
-PAUSES = frozenset({"SIL", "SP", "SPN", "PAU", ""})
 FACE_HEIGHT_MM = 180.0
 """Top of the face to chin, to bring measured gaps, in heights of the face, to mm."""
 
@@ -129,7 +129,7 @@ def closures(gap: NDArray[np.float64], sample: Sample) -> dict[str, float]:
     moves = len(gap) > 0 and float(np.ptp(gap)) > MOVES_MM
     tight = bilabial_closure(gap, sample.fps, sample.phones, threshold=wide * TIGHT if moves else -1.0)
     figures["closures_tight"] = float(tight.closed)
-    spoken = [(a, b) for name, a, b in sample.phones if name.upper() not in PAUSES]
+    spoken = [(a, b) for name, a, b in sample.phones if not is_silence(name)]
     times = np.arange(len(gap)) / sample.fps
     speech = gap[(times >= spoken[0][0]) & (times <= spoken[-1][1])] if spoken else gap[:0]
     if len(speech):

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emotalk_ros.audio.level import mean_power
 from emotalk_ros.face import COUNT, INDEX
 from emotalk_ros.units import SAMPLE_RATE
 
@@ -43,12 +44,7 @@ def loudness(audio: ArrayLike, frames: int | None = None, fps: float = 30.0) -> 
     """
     samples = np.asarray(audio, dtype=np.float64).reshape(-1)
     count = math.ceil(len(samples) / SAMPLE_RATE * fps) if frames is None else frames
-    energy = np.concatenate([[0.0], np.cumsum(samples**2)])
-    centre = np.arange(count) / fps * SAMPLE_RATE
-    half = SAMPLE_RATE / fps
-    first = np.clip(np.round(centre - half), 0, len(samples)).astype(np.int64)
-    last = np.clip(np.round(centre + half), 0, len(samples)).astype(np.int64)
-    power = (energy[last] - energy[first]) / np.maximum(last - first, 1)
+    power = mean_power(samples, np.arange(count) / fps * SAMPLE_RATE, SAMPLE_RATE / fps)
     return (10.0 * np.log10(np.maximum(power, 1e-8))).astype(np.float32)
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emotalk_ros.corpus.arpabet import ARPABET, arpabet_from_cmu, arpabet_from_ipa
+from emotalk_ros.corpus.arpabet import ARPABET, BILABIALS, arpabet_from_cmu, arpabet_from_ipa
 from emotalk_ros.corpus.augment import CODECS, NOISES, Augmentation, augment, draw_augmentation, make_noise
-from emotalk_ros.corpus.emotional_speech import PROSODY, Prosody, apply_prosody, draw_prosody, recolour
+from emotalk_ros.corpus.emotional_speech import PROSODY, ProsodyChange, apply_prosody, draw_prosody, recolour
 from emotalk_ros.corpus.pitch import pitch_summary, track_f0
 from emotalk_ros.corpus.sentences import default_sentences, other_languages, read_sentences
 from emotalk_ros.corpus.speech_engines import available_engines, speak_festival, speak_flite
-from emotalk_ros.corpus.visemes import BILABIAL, VISEMES
+from emotalk_ros.corpus.visemes import VISEMES
 from emotalk_ros.corpus.voices import (
     PORTRAYALS,
     Recording,
@@ -131,8 +131,8 @@ def test_portrayals_vary_between_actors_and_takes_but_not_without_spread():
 
 def test_a_rising_end_rises():
     voice = analyse(buzz(150.0))
-    plain = apply_prosody(voice, Prosody())
-    asked = apply_prosody(voice, Prosody(rise=6.0))
+    plain = apply_prosody(voice, ProsodyChange())
+    asked = apply_prosody(voice, ProsodyChange(rise=6.0))
     voiced = np.flatnonzero(plain.f0 > 0)
     rise = 12 * np.log2(asked.f0[voiced] / plain.f0[voiced])
     assert rise[-3:].mean() > 4.0 and np.abs(rise[: len(rise) // 2]).max() < 0.5
@@ -295,7 +295,7 @@ class TestEspeak:
         phones = [Espeak.instance().speak(text, made_up_voice(1, language)).phones for text in sentences]
         said = [name for one in phones for name, _, _ in one]
         assert set(said) <= ARPABET and min(len(one) for one in phones) >= 10
-        assert sum(name in BILABIAL for name in said) >= len(sentences) / 2  # sounds that close the lips
+        assert sum(name in BILABIALS for name in said) >= len(sentences) / 2  # sounds that close the lips
 
     def test_a_voiceless_stop_spans_its_silence_not_its_burst(self):
         recording = self.speak("happy papa keeps apples")

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from emotalk_ros.corpus.arpabet import BILABIALS
 from emotalk_ros.corpus.visemes import (
-    BILABIAL,
     VISEMES,
     MouthStyle,
     contact_curve,
@@ -43,7 +43,7 @@ def opening(coefficients):
     )
 
 
-@pytest.mark.parametrize("phone", sorted(BILABIAL))
+@pytest.mark.parametrize("phone", sorted(BILABIALS))
 @pytest.mark.parametrize("length", [0.03, 0.09, 0.2])
 def test_bilabials_close_tighter_than_rest(phone, length):
     phones = word("AA", phone, "AE", length=length)

@@ -9,14 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emotalk_ros.corpus.arpabet import BILABIALS, is_silence
+
 Phone = tuple[str, float, float]
 """An ARPAbet phone, its start and its end in seconds of the clip."""
-
-BILABIALS: frozenset[str] = frozenset({"B", "P", "M"})
-"""The phones for which both lips close."""
-
-SILENCES: frozenset[str] = frozenset({"", "SIL", "SP", "SPN", "PAU", "H#", "_", "<SIL>", "<EPS>"})
-"""What aligners call silence."""
 
 CLOSED_PERCENTILE = 20.0
 """Lips count as closed when their gap is among the clip's (or its speech's) smallest 20 %."""
@@ -128,7 +124,7 @@ def bilabial_closure(
 
 def _speech(signal: NDArray[np.float64], fps: float, phones: list[Phone]) -> NDArray[np.float64]:
     """The frames from the first to the last phone that is no silence; all where there is none."""
-    spoken = [(start, end) for name, start, end in phones if name.upper() not in SILENCES]
+    spoken = [(start, end) for name, start, end in phones if not is_silence(name)]
     if not spoken:
         return signal
     first = max(0, math.ceil(min(start for start, _ in spoken) * fps - 1e-3))
