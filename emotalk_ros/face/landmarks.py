@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .aliases import arkit_name
 from .basis import FACE_HEIGHT_PER_EYE_WIDTH, BasisError, Ids
 from .names import ARKIT_NAMES, INDEX
 
@@ -16,25 +16,10 @@ Real = NDArray[np.float32]
 LIP_REACH_MM = 13.0
 """How far above and below the mouth's line lips reach; what the lips' shapes move beyond is skin."""
 
-_BY_LOWER = {name.lower(): name for name in ARKIT_NAMES}
-
 
 def home_name(name: str) -> str | None:
-    """The ARKit name that a rig's own name stands for, or None.
-
-    Knows rig prefixes (`blendShape1.eyeBlinkLeft`), any case, `eyeBlink_L`, and halves of a central shape
-    (`browInnerUp_L` of ICT-FaceKit gives `browInnerUp`: halves are to be summed).
-    """
-    plain = re.split(r"[.:|/]", name.strip())[-1]
-    candidate = plain.replace("_", "").replace("-", "").replace(" ", "").lower()
-    if candidate in _BY_LOWER:
-        return _BY_LOWER[candidate]
-    match = re.fullmatch(r"(.+?)[_\- ]?(L|R|Left|Right|left|right|l|r)", plain)
-    if not match:
-        return None
-    stem = match[1].replace("_", "").replace("-", "").lower()
-    side = "left" if match[2].lower().startswith("l") else "right"
-    return _BY_LOWER.get(stem + side) or _BY_LOWER.get(stem)
+    """The ARKit name that a rig's own name stands for, or None: see `aliases.arkit_name`."""
+    return arkit_name(name)
 
 
 def combine(shapes: Mapping[str, Real], vertices: int) -> tuple[Real, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emotalk_ros.face.basis import FaceBasis
 from emotalk_ros.face.default.mesh import LOWER_LIP, MOUTH_CORNER, MOUTH_ROW, SKIN, UPPER_LIP
@@ -48,3 +49,10 @@ def default_face() -> FaceBasis:
     for array in (face.template, face.basis, face.triangles):
         array.setflags(write=False)
     return face
+
+
+@lru_cache(maxsize=1)
+def default_kinds() -> NDArray[np.int64]:
+    """What each vertex of `default_face` belongs to (V,): one of the kinds in `mesh`, such as EYE."""
+    mesh, _ = build()
+    return np.concatenate(mesh.numbers)[:, 0].astype(np.int64)
