@@ -70,6 +70,8 @@ class Motion:
     fps: float
     source: str = ""
     """Name of the recording."""
+    angles: NDArray[np.float32] | None = None
+    """(T, 9) yaw, pitch, roll of head, left eye, right eye, see `FaceFrame`; written by Live Link's csv."""
 
     @classmethod
     def of(cls, frames: Iterable[FaceFrame], fps: float, labels: Sequence[str], source: str = "") -> Motion:
@@ -84,6 +86,7 @@ class Motion:
             tuple(labels),
             fps,
             source,
+            np.array([frame.angles for frame in listed], np.float32).reshape(len(listed), 9),
         )
 
     @property
@@ -292,14 +295,15 @@ def _json_bytes(motion: Motion, order: str) -> bytes:
 
 
 def _live_link_bytes(motion: Motion, order: str) -> bytes:
-    """The columns of Live Link Face's recordings; head and eye angles, which speech does not give, are 0."""
+    """The columns of Live Link Face's recordings; head and eye angles are 0 where the motion has none."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["Timecode", "BlendShapeCount", *LIVE_LINK_CSV_COLUMNS, *_HEAD_AND_EYES])
     count = len(LIVE_LINK_CSV_COLUMNS) + len(_HEAD_AND_EYES)
-    for time, row in zip(motion.time, reorder(motion.coefficients, target=LIVE_LINK_CSV_COLUMNS), strict=True):
-        values = [f"{value:.9f}" for value in row] + ["0.000000000"] * len(_HEAD_AND_EYES)
-        writer.writerow([_time_code(float(time), motion.fps), count, *values])
+    angles = np.zeros((len(motion.time), len(_HEAD_AND_EYES))) if motion.angles is None else motion.angles
+    table = np.concatenate([reorder(motion.coefficients, target=LIVE_LINK_CSV_COLUMNS), angles], axis=1)
+    for time, row in zip(motion.time, table, strict=True):
+        writer.writerow([_time_code(float(time), motion.fps), count, *(f"{value:.9f}" for value in row)])
     return text.getvalue().encode()
 
 

@@ -41,6 +41,17 @@ class FaceFrame:
     expression: Array | None = None
     """(52,) the network's own share of expression in `coefficients`, where it tells it apart from speech."""
     head: Array | None = None
-    """(3,) yaw, pitch, roll of the head in radians, signs as in Live Link Face; None: not given."""
+    """(3,) yaw, pitch, roll of the head in radians, turned in this order, positive to the face's left, up, and towards
+    its left shoulder; None: not given."""
     eyes: Array | None = None
-    """(2,) yaw, pitch of the gaze in radians; None: not given."""
+    """(2,) yaw, pitch of the gaze in the head, in radians, positive to the face's left and up; None: not given."""
+
+    @property
+    def angles(self) -> Array:
+        """(9,) yaw, pitch, roll of head, left eye and right eye; 0 where none are given."""
+        angles = np.zeros(9, dtype=np.float32)
+        if self.head is not None:
+            angles[:3] = self.head
+        if self.eyes is not None:
+            angles[3:5] = angles[6:8] = self.eyes
+        return angles

@@ -16,6 +16,8 @@ from emotalk_ros.motion.stages.blinks import Blinks, BlinkSettings
 from emotalk_ros.motion.stages.expression import Expression, ExpressionSettings
 from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothing, ExpressionSmoothingSettings
 from emotalk_ros.motion.stages.gains import Gains, GainSettings
+from emotalk_ros.motion.stages.gaze import Gaze, GazeSettings
+from emotalk_ros.motion.stages.head import Head, HeadSettings
 from emotalk_ros.motion.stages.level_jaw import LevelJaw, LevelJawSettings
 from emotalk_ros.motion.stages.limits import Limits, LimitSettings
 from emotalk_ros.motion.stages.rest import Rest, RestSettings
@@ -38,6 +40,8 @@ class MotionSettings:
     expression: ExpressionSettings = field(default_factory=ExpressionSettings)
     gains: GainSettings = field(default_factory=GainSettings)
     blinks: BlinkSettings = field(default_factory=BlinkSettings)
+    head: HeadSettings = field(default_factory=HeadSettings)
+    gaze: GazeSettings = field(default_factory=GazeSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
 
 
@@ -49,6 +53,8 @@ STAGES: dict[str, type[Stage[Any]]] = {
     "expression": Expression,
     "gains": Gains,
     "blinks": Blinks,
+    "head": Head,
+    "gaze": Gaze,
     "limits": Limits,
 }
 """The stage of each field of `MotionSettings`."""

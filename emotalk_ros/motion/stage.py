@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +28,8 @@ class FrameContext:
     """Personal style: an index, or one weight per person."""
     level: float = 1.0
     """Intensity of the style, 0..1."""
+    pitch: Callable[[int], float | None] = lambda index: None
+    """Pitch of the voice at a frame (see `audio.pitch`); worked out only for a stage that asks."""
 
     @property
     def seconds(self) -> float:
