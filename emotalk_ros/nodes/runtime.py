@@ -7,13 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
-from rclpy.signals import uninstall_signal_handlers
+from rclpy.signals import SignalHandlerOptions
 
 from emotalk_ros.nodes.parameters import Row
 from emotalk_ros.nodes.processes import PARENT_VARIABLE
@@ -36,14 +37,16 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
 
     The node's `close()`, where it has one, is called before its publishers go. Returns the exit status.
     """
-    rclpy.init(args=list(args) if args is not None else None)
+    # rclpy's own handlers would close the context at once: a node could not publish a resting face any more.
+    rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
+    asked = _Asked()
     node: Node | None = None
     status = 0
     try:
         node = make()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while rclpy.ok() and not getattr(node, "finished", False) and not _orphaned():
+        while rclpy.ok() and not (asked or getattr(node, "finished", False) or _orphaned()):
             executor.spin_once(timeout_sec=0.1)
         status = int(getattr(node, "exit_status", 0))
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -64,6 +67,23 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     return status
 
 
+class _Asked:
+    """Whether SIGINT or SIGTERM came. The second one interrupts what the first one waits for."""
+
+    def __init__(self) -> None:
+        self._came = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._came:
+            raise KeyboardInterrupt
+        self._came = True
+
+    def __bool__(self) -> bool:
+        return self._came
+
+
 def _orphaned() -> bool:
     """Whether the process that started this one, and asked it to end with it, is gone."""
     parent = os.environ.get(PARENT_VARIABLE)
@@ -72,7 +92,6 @@ def _orphaned() -> bool:
 
 def _let_nothing_interrupt() -> None:
     """A terminal and `ros2 launch` both send SIGINT: the second one must not cut the tidying short."""
-    uninstall_signal_handlers()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
