@@ -5,8 +5,8 @@
     my_corpus/
       manifest.jsonl        one JSON object a line, one line a clip (fields: `Record`)
       sources.json          where the clips come from and under which licence (for the model card)
-      audio/<id>.flac       16 kHz mono
-      coefficients/<id>.npy (frames, 52) float16 or float32, home order
+      audio/<id>.flac       16 kHz mono (.ogg, Opus, in a packed corpus)
+      coefficients/<id>.npy (frames, 52) float16 or float32, home order (.npz in a packed corpus: `write_packed`)
       phones/<id>.json      optional: [[ARPAbet, start s, end s], ...]
 
 Nothing is ever half there: each file is written under a temporary name and renamed, and the manifest takes its final
@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import soundfile
@@ -34,6 +35,9 @@ from emotalk_ros.emotions import canonical
 from emotalk_ros.face.names import COUNT, INDEX
 from emotalk_ros.files import replacing, write_text
 from emotalk_ros.units import SAMPLE_RATE
+
+_OPUS = 0.93
+"""libsndfile's compression level for Opus: 24 kbit/s."""
 
 MANIFEST = "manifest.jsonl"
 PARTIAL = "manifest.jsonl.partial"
@@ -149,24 +153,28 @@ class Source:
     url: str = ""
 
 
-def write_clip(
-    folder: str | os.PathLike[str], clip: Clip, dtype: Any = np.float16, audio_suffix: str = ".flac"
-) -> Record:
+def write_clip(folder: str | os.PathLike[str], clip: Clip, dtype: Any = np.float16, packed: bool = False) -> Record:
     """Writes one clip's files under `folder` atomically and returns its manifest record (not yet in the manifest).
 
     Separate from `CorpusWriter`, so that worker processes can write files while one process owns the manifest.
+    `packed`: Opus at 24 kbit/s instead of FLAC, coefficients in 1/255 steps (`write_packed`): an eighth of the size.
     Raises CorpusError for a clip that is not sound.
     """
     clip.validate()
     root = Path(folder)
-    audio = root / "audio" / f"{clip.id}{audio_suffix}"
-    coefficients = root / "coefficients" / f"{clip.id}.npy"
+    audio = root / "audio" / f"{clip.id}{'.ogg' if packed else '.flac'}"
+    coefficients = root / "coefficients" / f"{clip.id}{'.npz' if packed else '.npy'}"
     pcm = np.clip(np.round(clip.audio * 32767.0), -32768, 32767).astype(np.int16)
-    kind = audio_suffix.lstrip(".").upper()
     with replacing(audio, parents=True) as part:
-        soundfile.write(part, pcm, SAMPLE_RATE, format=kind, subtype="PCM_16")
-    with replacing(coefficients, parents=True) as part:
-        np.save(part, clip.coefficients.astype(dtype))
+        if packed:
+            soundfile.write(part, pcm, SAMPLE_RATE, format="OGG", subtype="OPUS", compression_level=_OPUS)
+        else:
+            soundfile.write(part, pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    if packed:
+        write_packed(coefficients, clip.coefficients)
+    else:
+        with replacing(coefficients, parents=True) as part:
+            np.save(part, clip.coefficients.astype(dtype))
     phones: Path | None = None
     if clip.phones is not None:
         phones = root / "phones" / f"{clip.id}.json"
@@ -193,17 +201,24 @@ class CorpusWriter:
     """Appends clips to a folder; the manifest appears, whole, in `finish` (or at the end of a `with` block).
 
     `mode`: "new" refuses a folder that already holds a manifest; "append" goes on after the clips that are there, be
-    the earlier run finished or interrupted; "overwrite" forgets them. `done` holds the ids already present, for
-    resuming. A `with` block left by an exception (Ctrl-C too) keeps the partial manifest and does not finish.
+    the earlier run finished or interrupted; "overwrite" forgets them. `packed` writes small clips. `done` holds the ids
+    already present, for resuming. A `with` block left by an exception (Ctrl-C too) keeps the partial manifest and does
+    not finish.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], sources: Iterable[Source] = (), mode: str = "new", dtype: Any = np.float16
+        self,
+        folder: str | os.PathLike[str],
+        sources: Iterable[Source] = (),
+        mode: str = "new",
+        dtype: Any = np.float16,
+        packed: bool = False,
     ) -> None:
         if mode not in ("new", "append", "overwrite"):
             raise ValueError(f"mode must be new, append or overwrite, got {mode!r}")
         self.folder = Path(folder)
         self.dtype = dtype
+        self.packed = packed
         self._sources = {s.name: s for s in sources}
         if mode == "new" and ((self.folder / MANIFEST).exists() or (self.folder / PARTIAL).exists()):
             raise CorpusError(f"{self.folder} already holds a corpus: choose another folder, or append or overwrite")
@@ -231,7 +246,7 @@ class CorpusWriter:
         """Writes the clip's files and its manifest line. Raises CorpusError for a bad clip or an id used before."""
         if clip.id in self.done:
             raise CorpusError(f"clip id {clip.id!r} is already in {self.folder}: ids must be unique")
-        record = write_clip(self.folder, clip, self.dtype)
+        record = write_clip(self.folder, clip, self.dtype, self.packed)
         self.add_record(record)
         return record
 
@@ -347,8 +362,8 @@ class Corpus:
         """Coefficients of clip `index`, (T, 52) float32."""
         path = self.folder / self.records[index].coefficients
         try:
-            values = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            values = read_packed(path) if path.suffix == ".npz" else np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
             raise CorpusError(f"{path}: unreadable coefficients ({error})") from error
         if values.ndim != 2 or values.shape[1] != COUNT or len(values) == 0:
             raise CorpusError(f"{path}: expected (frames, {COUNT}), got {values.shape}")
@@ -362,6 +377,24 @@ class Corpus:
     def seconds(self) -> float:
         """Total duration by the manifest."""
         return float(sum(r.duration for r in self.records))
+
+
+def write_packed(path: str | os.PathLike[str], coefficients: NDArray[np.floating]) -> None:
+    """Coefficients (T, 52), 0..1, in 1/255 steps as a compressed .npz: about a twentieth of a float16 .npy.
+
+    `steps` (52, T) uint8 holds each coefficient's differences from frame to frame, modulo 256.
+    """
+    levels = np.round(np.clip(coefficients, 0.0, 1.0) * 255.0).astype(np.uint8).T
+    steps = np.diff(levels, axis=1, prepend=np.uint8(0))
+    with replacing(path, parents=True) as part:
+        np.savez_compressed(part, steps=steps)
+
+
+def read_packed(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """What `write_packed` wrote: (T, 52) float32. Raises OSError, ValueError or KeyError for another file."""
+    with np.load(path, allow_pickle=False) as file:
+        levels = np.cumsum(file["steps"], axis=1, dtype=np.uint8)
+    return np.ascontiguousarray(levels.T).astype(np.float32) / np.float32(255.0)
 
 
 def read_phones(path: str | os.PathLike[str]) -> tuple[Phone, ...]:

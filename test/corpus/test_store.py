@@ -43,6 +43,25 @@ def test_what_is_written_comes_back(tmp_path):
     assert corpus.seconds == pytest.approx(0.5)
 
 
+def test_packed_corpora_are_small_and_read_alike(tmp_path):
+    time = np.arange(48000) / 16000
+    tone = (0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+    face = 0.5 + 0.5 * np.sin(np.arange(90)[:, None] / 9 + np.arange(52)) ** 3
+    clip = make_clip(audio=tone, coefficients=face.astype(np.float32))
+    for packed in (False, True):
+        with CorpusWriter(tmp_path / str(packed), packed=packed) as writer:
+            record = writer.add(clip)
+    back = Corpus.open(tmp_path / "True")[0]
+    assert len(back.audio) == len(tone)
+    assert np.corrcoef(back.audio[4000:], tone[4000:])[0, 1] > 0.98
+    np.testing.assert_allclose(back.coefficients, clip.coefficients, atol=0.5 / 255 + 1e-6)
+    size = {p: sum(f.stat().st_size for f in (tmp_path / p).rglob("*.*")) for p in ("False", "True")}
+    assert size["True"] < 0.4 * size["False"]
+    (tmp_path / "True" / record.coefficients).write_bytes(b"nothing")
+    with pytest.raises(CorpusError, match="unreadable coefficients"):
+        Corpus.open(tmp_path / "True")[0]
+
+
 def test_the_manifest_holds_the_documented_fields(tmp_path):
     with CorpusWriter(tmp_path) as writer:
         writer.add(make_clip())

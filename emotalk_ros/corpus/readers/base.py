@@ -140,7 +140,7 @@ def _read(item: Item, writer: CorpusWriter) -> Record | Problem:
             raise CorpusError(f"only {clip.duration:.2f} s long: at least {SHORTEST} s are needed")
         if clip.id in writer.done:
             raise CorpusError(f"another clip is called {clip.id!r} already")
-        return write_clip(writer.folder, clip, writer.dtype)
+        return write_clip(writer.folder, clip, writer.dtype, writer.packed)
     except (CorpusError, AudioFormatError, ValueError, FileNotFoundError, PermissionError) as error:
         return Problem(item.name, _without_name(str(error), item.name))
 
