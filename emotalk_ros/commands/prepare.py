@@ -84,6 +84,20 @@ def livelink(
 
 
 @app.command()
+def facegood(
+    source: Source,
+    out: Out,
+    jobs: Jobs = 1,
+    append: Append = False,
+) -> None:
+    """Studio takes of FACEGOOD-Audio2Face: the repository, or <take>.npz with sound; the rig's weights as ARKit's."""
+    from emotalk_ros.corpus.readers import read_facegood
+    from emotalk_ros.corpus.readers.facegood import SOURCE
+
+    _run(lambda: read_facegood(source), out, jobs, append, (SOURCE.name,), SOURCE.licence, SOURCE.attribution)
+
+
+@app.command()
 def pairs(
     source: Source,
     out: Out,
