@@ -16,8 +16,7 @@ import torch
 
 from emotalk_ros.audio import AudioIntake, PcmChunk, SpeechActivity, encode_pcm
 from emotalk_ros.model import EmoTalk, EmoTalkConfig, load_model
-from emotalk_ros.motion.finish import Finisher
-from emotalk_ros.streaming import Engine, StreamSettings
+from emotalk_ros.streaming import FaceStream, StreamSettings
 
 GEOMETRIES = [(1 / 30, 2.0, 30), (0.1, 1.0, 30), (0.1, 2.0, 30), (0.1, 2.0, 60), (0.1, 4.0, 30), (0.2, 2.0, 30)]
 
@@ -48,15 +47,15 @@ def speech_like(seconds):
 
 def measure(model, audio, hop, context, fps):
     timed = Timed(model)
-    engine = Engine(timed, StreamSettings(hop, context, None, fps), finisher=Finisher(fps=fps))
-    engine.feed(audio[:64000])  # warm up, and fill the context
+    stream = FaceStream(timed, StreamSettings(hop, context, None, fps))
+    stream.push(audio[:64000])  # warm up, and fill the context
     timed.seconds, timed.each = 0.0, []
     begin = time.perf_counter()
     for at in range(64000, len(audio), 320):
-        engine.feed(audio[at : at + 320])
+        stream.push(audio[at : at + 320])
     total = time.perf_counter() - begin
     duration = (len(audio) - 64000) / 16000
-    return np.array(timed.each) * 1e3, (total - timed.seconds) / len(timed.each) * 1e3, total / duration, engine
+    return np.array(timed.each) * 1e3, (total - timed.seconds) / len(timed.each) * 1e3, total / duration, stream
 
 
 def per_second(function, audio):
@@ -80,12 +79,12 @@ def main():
         name = arguments.model or "the model that ships"
     audio = speech_like(arguments.seconds + 4)
     print(f"{name}, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {arguments.threads} thread(s)")
-    print("  hop  context  fps   model ms per hop: median    p95   engine ms per hop   x real time   longest wait")
+    print("  hop  context  fps   model ms per hop: median    p95   stream ms per hop   x real time   longest wait")
     for hop, context, fps in GEOMETRIES:
-        each, rest, factor, engine = measure(model, audio, hop, context, fps)
+        each, rest, factor, stream = measure(model, audio, hop, context, fps)
         print(
             f"{hop:5.3f}  {context:5.1f} s  {fps:3d}   {np.median(each):25.2f}  {np.percentile(each, 95):5.2f}"
-            f"   {rest:17.2f}   {1 / factor:11.1f}   {engine.schedule.latency * 1e3:8.0f} ms"
+            f"   {rest:17.2f}   {1 / factor:11.1f}   {stream.schedule.latency * 1e3:8.0f} ms"
         )
     activity, intake = SpeechActivity(), AudioIntake()
     wide = soxr.resample(audio, 16000, 48000)

@@ -8,7 +8,15 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from emotalk_ros.audio.pcm import AudioFormatError, Samples, canonical_encoding, check_channels, decode_pcm, frame_bytes
+from emotalk_ros.audio.pcm import (
+    AudioFormatError,
+    Samples,
+    canonical_encoding,
+    check_channels,
+    decode_pcm,
+    finite,
+    frame_bytes,
+)
 from emotalk_ros.audio.resample import StreamResampler, check_rate
 from emotalk_ros.audio.ring import RingBuffer
 from emotalk_ros.audio.timeline import Placement, StampTracker, TimelineSettings, Verdict
@@ -181,7 +189,7 @@ class AudioIntake:
             return False
         count = min(early, data.nbytes // unit, 256)
         samples = decode_pcm(data[: count * unit], chunk.encoding, chunk.channels)
-        head = self._mixed(np.where(np.isfinite(samples), samples, np.float32(0.0))).clip(-1.0, 1.0)
+        head = self._mixed(finite(samples)[0]).clip(-1.0, 1.0)
         for shift in (0, -1, 1, -2, 2):  # stamps are rounded
             begin = self._line.end - early + shift
             if self._line.start <= begin and begin + count <= self._line.end:
@@ -228,12 +236,10 @@ class AudioIntake:
 
     def _mono(self, samples: Samples) -> Samples:
         """(n, channels) of anything to (n,) finite and within full scale."""
-        finite = np.isfinite(samples)
-        if not finite.all():
-            bad = int(finite.size - np.count_nonzero(finite))
+        samples, bad = finite(samples)
+        if bad:
             self.statistics.invalid_samples += bad
             self._warn(f"{bad} samples are NaN or infinite: replaced by silence")
-            samples = np.where(finite, samples, np.float32(0.0))
         mono = self._mixed(samples)
         peak = float(np.abs(mono).max(initial=0.0))
         if peak > 1.0:

@@ -14,8 +14,8 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from emotalk_ros.motion import MotionSettings
     from emotalk_ros.motion.files import Motion
-    from emotalk_ros.motion.finish import FinishSettings
     from emotalk_ros.streaming import Controls
 
 
@@ -68,6 +68,9 @@ def animate(
     emotion_audio: Annotated[Path | None, typer.Option(help="Take the emotion from this recording instead.")] = None,
     intensity: Annotated[float, typer.Option(min=0.0, max=2.0, help="Strength of the emotion.")] = 1.0,
     gain: Annotated[float, typer.Option(min=0.0, max=4.0, help="Multiplies all coefficients.")] = 1.0,
+    level_jaw: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the mouth's opening that follows the loudness.")
+    ] = 0.6,
     smoothing: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="Time constant in seconds; closing lips pass.")
     ] = 0.02,
@@ -91,15 +94,21 @@ def animate(
     console, errors = Console(), Console(stderr=True)
     try:
         jobs = plan(audio, output, form.value if form else None)
-        from emotalk_ros.motion.finish import FinishSettings
+        from emotalk_ros.motion import MotionSettings
+        from emotalk_ros.motion.stages.blinks import BlinkSettings
+        from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothingSettings
+        from emotalk_ros.motion.stages.gains import GainSettings
+        from emotalk_ros.motion.stages.level_jaw import LevelJawSettings
+        from emotalk_ros.motion.stages.rest import RestSettings
+        from emotalk_ros.motion.stages.smoothing import SmoothingSettings
 
-        finish = FinishSettings(
-            gain=gain,
-            smoothing=smoothing,
-            expression_smoothing=expression_smoothing,
-            rest=rest,
-            blinks=blinks,
-            seed=seed,
+        stages = MotionSettings(
+            level_jaw=LevelJawSettings(level_jaw),
+            gains=GainSettings(gain),
+            smoothing=SmoothingSettings(smoothing),
+            expression_smoothing=ExpressionSmoothingSettings(expression_smoothing),
+            rest=RestSettings(rest),
+            blinks=BlinkSettings(blinks, seed=seed),
         )
         with errors.status("loading the model"):
             network = _load(model, device, threads)
@@ -107,7 +116,7 @@ def animate(
         with _bar(errors) as progress:
             for job in jobs:
                 begin = time.perf_counter()
-                motion = _perform(network, job, controls, finish, fps, live, progress)
+                motion = _perform(network, job, controls, stages, fps, live, progress)
                 from emotalk_ros.motion.files import write_motion
 
                 write_motion(job.output, motion, job.form, order.value)
@@ -225,14 +234,13 @@ def _perform(
     network: Any,
     job: AnimationJob,
     controls: Controls,
-    finish: FinishSettings,
+    stages: MotionSettings,
     fps: float | None,
     live: bool,
     progress: Progress,
 ) -> Motion:
     from emotalk_ros.audio import AudioFile, AudioFormatError, mono_blocks
     from emotalk_ros.motion.files import Motion
-    from emotalk_ros.motion.finish import Finisher
     from emotalk_ros.streaming import StreamSettings
     from emotalk_ros.streaming import animate as perform
 
@@ -248,7 +256,7 @@ def _perform(
                 progress.advance(task, len(piece) / 16000)
 
         settings = StreamSettings(fps=fps) if live else None
-        frames = perform(network, pieces(), controls, Finisher(finish, rate), fps, settings)
+        frames = perform(network, pieces(), controls, stages, fps, settings)
         motion = Motion.of(frames, rate, getattr(network.config, "emotion_labels", ()) or (), job.audio.name)
     progress.remove_task(task)
     if not len(motion.time):

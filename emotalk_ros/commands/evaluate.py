@@ -78,12 +78,13 @@ def evaluate(
     errors = Console(stderr=True)
     try:
         from emotalk_ros.evaluation.subject import Subject
-        from emotalk_ros.motion.finish import FinishSettings
+        from emotalk_ros.motion import MotionSettings
+        from emotalk_ros.motion.stages.blinks import BlinkSettings
         from emotalk_ros.streaming import StreamSettings
 
         def subject(path: Path) -> Subject:
             stream = StreamSettings(hop, context, lookahead)
-            return Subject(path, person, level, stream=stream, finish=FinishSettings(blinks=False))
+            return Subject(path, person, level, stream=stream, motion=MotionSettings(blinks=BlinkSettings(on=False)))
 
         if style not in ("clip", "fixed"):
             raise ValueError(f"--style {style!r}: expected clip or fixed")

@@ -58,7 +58,9 @@ def replay(
     lookahead: Annotated[
         float | None, typer.Option(help="Seconds of look-ahead; default: what the model needs.")
     ] = None,
-    finish: Annotated[bool, typer.Option(help="Smoothing, rest pose and blinks, as the node does.")] = True,
+    motion: Annotated[
+        bool, typer.Option(help="Level-driven jaw, smoothing, rest and blinks, as the node does.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of the blinks.")] = 0,
     face: Annotated[
         Path | None, typer.Option(help="Face for mm and pictures (npz, glTF, ...); default: built in.")
@@ -87,7 +89,8 @@ def replay(
         from emotalk_ros.evaluation.replay import Topics
         from emotalk_ros.evaluation.subject import Subject
         from emotalk_ros.model import default_model_path
-        from emotalk_ros.motion.finish import FinishSettings
+        from emotalk_ros.motion import MotionSettings
+        from emotalk_ros.motion.stages.blinks import BlinkSettings
         from emotalk_ros.reports.replay_run import Outputs, replay_bag
         from emotalk_ros.streaming import StreamSettings
 
@@ -98,7 +101,7 @@ def replay(
             emotion,
             intensity,
             StreamSettings(hop, context, lookahead),
-            FinishSettings(seed=seed) if finish else None,
+            MotionSettings(blinks=BlinkSettings(seed=seed)) if motion else None,
         )
         topics = Topics(audio_topic, reference, recorded, InputSettings(stamp_of, stamps, parse_format(audio_format)))
         folder = output or Path(f"{bag.resolve().name.removesuffix('.mcap').removesuffix('.db3')}_replay")

@@ -150,7 +150,7 @@ def _names(subjects: Sequence[Subject]) -> list[str]:
 
 def _described(subject: Subject) -> dict[str, Any]:
     model = subject.load()
-    return {**subject.describe(model), "settings": subject.settings(subject.engine(model))}
+    return {**subject.describe(model), "settings": subject.settings(subject.voice(model))}
 
 
 def mean_face(dataset: Dataset) -> NDArray[np.float32] | None:

@@ -38,30 +38,28 @@ class Motion:
 
 
 def offline(subject: Subject, model: Any, audio: NDArray[np.float32]) -> Motion:
-    """The model on the whole clip, without finishing; long clips in long windows so that memory stays bounded."""
-    from emotalk_ros.streaming import Engine
-    from emotalk_ros.streaming.offline import offline_settings
+    """The network alone on the whole clip; long clips in long windows so that memory stays bounded."""
+    from emotalk_ros.streaming import animate
 
     controls = subject.controls()
     fps = float(model.config.fps)
     if len(audio) <= 20 * 16000:
         result = model.analyse(audio, person=controls.person, level=controls.level, emotion=controls.emotion)
         return Motion(result.coefficients, fps, _softmax(result.emotion_logits))
-    engine = Engine(model, offline_settings(model), controls, None)
-    frames = [*engine.feed(audio), *engine.flush()]
+    frames = list(animate(model, audio, controls, None))
     emotion = np.stack([frame.emotion for frame in frames])
     mean = emotion.mean(axis=0) if emotion.shape[1] else None
     return Motion(np.stack([frame.coefficients for frame in frames]), fps, mean)
 
 
 def streamed(subject: Subject, model: Any, audio: NDArray[np.float32]) -> Motion:
-    """As the node would: hop by hop, with finishing. The emotion is its mean over frames with speech."""
-    engine = subject.engine(model)
-    frames = [*engine.feed(audio), *engine.flush()]
+    """As the node would: hop by hop, with the motion stages. The emotion is its mean over frames with speech."""
+    voice = subject.voice(model)
+    frames = [*voice.push(audio), *voice.end()]
     emotion = np.stack([frame.emotion for frame in frames])
     weight = np.array([frame.activity for frame in frames]) + 1e-3
     mean = (emotion * weight[:, None]).sum(axis=0) / weight.sum() if emotion.shape[1] else None
-    return Motion(np.stack([frame.coefficients for frame in frames]), engine.fps, mean)
+    return Motion(np.stack([frame.coefficients for frame in frames]), voice.fps, mean)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -14,7 +14,8 @@ from emotalk_ros.evaluation.measure import ENERGY, MEASURED, STILL
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import FaceBasis
 from emotalk_ros.files import write_text
-from emotalk_ros.motion.finish import FinishSettings
+from emotalk_ros.motion import MotionSettings
+from emotalk_ros.motion.stages.blinks import BlinkSettings
 from emotalk_ros.settings_files import PositiveInt, Share, StrictModel, check, merge, read_yaml
 
 FORMAT = "emotalk table 1"
@@ -136,7 +137,7 @@ def train_table(
         model = train_row(table, row, corpus, output / "splits.yaml", output / row.folder, console)
         if model is None:
             raise KeyboardInterrupt
-        subjects.append(Subject(model, finish=FinishSettings(blinks=False), label=row.name))
+        subjects.append(Subject(model, motion=MotionSettings(blinks=BlinkSettings(on=False)), label=row.name))
     return subjects, held_out
 
 

@@ -1,4 +1,4 @@
-"""Replay of a bag, deterministic mode: the engine fed by recorded stamps, as fast as the machine can.
+"""Replay of a bag, deterministic mode: the voice fed by recorded stamps, as fast as the machine can.
 
 The same bag, model, settings and seed give the same frames, findings and JSON, byte for byte. The live mode, through
 a running node, is in `emotalk_ros.nodes.replay_live`; both end in a `Replay`, which `replay_report` judges.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,20 +31,9 @@ from emotalk_ros.bags.tracks import (
     read_emotions,
 )
 from emotalk_ros.bags.writing import Result
+from emotalk_ros.motion import FaceFrame
+from emotalk_ros.streaming import FaceStream, Step
 from emotalk_ros.units import SAMPLE_RATE
-
-
-class EngineLike(Protocol):
-    """What replay asks of an engine (`emotalk_ros.streaming.Engine`)."""
-
-    def feed(self, samples: NDArray[np.float32], stamp_ns: int | None = None) -> list[Any]:
-        """Frames that these samples complete."""
-
-    def flush(self) -> list[Any]:
-        """Frames at the end of the stream."""
-
-    def reset(self) -> None:
-        """Forget the stream."""
 
 
 @dataclass(frozen=True)
@@ -148,76 +138,75 @@ def segments(track: AudioTrack, intake: AudioIntake, problems: list[str]) -> Ite
     problems += [f"{track.topic}: {count} chunks left out: {why}" for why, count in bad.items()]
 
 
-def run_engine(
-    track: AudioTrack, engine: EngineLike, intake: AudioIntake, progress: Callable[[float], None] | None = None
+def run_stream(
+    track: AudioTrack, voice: FaceStream, progress: Callable[[float], None] | None = None
 ) -> tuple[Frames, Heard, list[str]]:
-    """Feed every chunk of `track`; returns the frames, the audio as heard, and problems in words.
+    """Push every chunk of `track`; returns the frames, the audio as heard, and problems in words.
 
     Args:
         progress: called with the share done, 0 to 1.
     """
-    problems: list[str] = []
-    rows: list[tuple[Any, int, int]] = []
+    rows: list[tuple[FaceFrame, int]] = []
     lines: list[tuple[int, list[NDArray[np.float32]]]] = []
-    stream, log_ns = 0, 0
+    bad: Counter[str] = Counter()
     first_ns, last_ns = track.log_ns[0], max(track.log_ns)
-    for log_ns, segment in segments(track, intake, problems):
-        if segment.reset:
-            rows += [(frame, log_ns, stream) for frame in engine.flush()]
-            engine.reset()
-            stream += 1
-        if segment.reset or not lines:
-            lines.append((segment.stamp_ns, []))
-        lines[-1][1].append(segment.samples)
-        rows += [(frame, log_ns, stream) for frame in engine.feed(segment.samples, segment.stamp_ns)]
+
+    def take(steps: Iterator[Step], log_ns: int) -> None:
+        for step in steps:
+            if step.begins:
+                lines.append((step.stamp_ns, []))
+            if len(step.audio):
+                lines[-1][1].append(step.audio)
+            rows.extend((frame, log_ns) for frame in step.frames)
+
+    for chunk, log_ns in zip(track.chunks, track.log_ns, strict=True):
+        try:
+            take(voice.steps(chunk), log_ns)
+        except AudioFormatError as error:
+            bad[str(error)] += 1
         if progress is not None:
             progress((log_ns - first_ns) / max(last_ns - first_ns, 1))
-    rows += [(frame, log_ns, stream) for frame in engine.flush()]
+    take(voice.end_steps(), track.log_ns[-1])
     if progress is not None:
         progress(1.0)
-    heard = Heard(
-        [(stamp, np.concatenate(parts) if parts else np.zeros(0, np.float32)) for stamp, parts in lines],
-        intake.statistics.as_dict(),
-        intake.take_warnings(),
-    )
-    return _collect(rows), heard, problems
+    joined = [(stamp, np.concatenate(parts)) for stamp, parts in lines]
+    heard = Heard(joined, voice.intake.as_dict(), voice.take_warnings())
+    return _collect(rows), heard, [f"{track.topic}: {count} chunks left out: {why}" for why, count in bad.items()]
 
 
-def _collect(rows: list[tuple[Any, int, int]]) -> Frames:
+def _collect(rows: list[tuple[FaceFrame, int]]) -> Frames:
     count = len(rows)
-    emotion = [np.asarray(frame.emotion, np.float32).reshape(-1) for frame, _, _ in rows]
+    emotion = [np.asarray(frame.emotion, np.float32).reshape(-1) for frame, _ in rows]
     return Frames(
-        stamp_ns=np.array([frame.stamp_ns for frame, _, _ in rows], np.int64),
-        log_ns=np.array([log_ns for _, log_ns, _ in rows], np.int64),
-        coefficients=np.stack([frame.coefficients for frame, _, _ in rows]).astype(np.float32)
+        stamp_ns=np.array([frame.stamp_ns for frame, _ in rows], np.int64),
+        log_ns=np.array([log_ns for _, log_ns in rows], np.int64),
+        coefficients=np.stack([frame.coefficients for frame, _ in rows]).astype(np.float32)
         if count
         else np.zeros((0, 52), np.float32),
-        activity=np.array([frame.activity for frame, _, _ in rows], np.float32),
+        activity=np.array([frame.activity for frame, _ in rows], np.float32),
         emotion=np.stack(emotion) if count else np.zeros((0, 0), np.float32),
-        sequence=np.array([frame.index for frame, _, _ in rows], np.int64),
+        sequence=np.array([frame.index for frame, _ in rows], np.int64),
     )
 
 
 def replay(
     bag: Bag,
-    engine: EngineLike,
+    voice: FaceStream,
     *,
-    fps: float,
-    labels: tuple[str, ...] = (),
     topics: Topics | None = None,
     settings: dict[str, Any] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Replay:
-    """Deterministic replay of `bag` through `engine`. Problems are added to `bag.problems`.
+    """Deterministic replay of `bag` through `voice`. Problems are added to `bag.problems`.
 
     Raises:
         BagError: see `read_tracks`.
     """
     audio, recorded, reference, emotion = read_tracks(bag, topics or Topics())
-    frames, heard, problems = run_engine(audio, engine, AudioIntake(), progress)
-    frames.labels = labels
+    frames, heard, problems = run_stream(audio, voice, progress)
+    frames.labels = voice.emotion_labels
     bag.problems += [problem for problem in problems if problem not in bag.problems]
-    return Replay(frames, heard, audio, recorded, reference, emotion, fps, settings=settings or {})
+    return Replay(frames, heard, audio, recorded, reference, emotion, voice.fps, settings=settings or {})
 
 
 def bag_digest(bag: Bag, topics: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""What is under test: a model with the geometry of its stream, its controls and its finishing, as the node runs it."""
+"""What is under test: a model with its stream's geometry, controls and motion stages, as the node runs it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from emotalk_ros.files import model_digest
-from emotalk_ros.motion.finish import Finisher, FinishSettings
-from emotalk_ros.streaming import Controls, Engine, StreamSettings
+from emotalk_ros.motion import MotionSettings
+from emotalk_ros.streaming import Controls, FaceStream, StreamSettings
 
 GENERIC_NAMES = frozenset({"model", "best", "run"})
 """Folders that the trainer makes, which tell nothing about the model in them."""
@@ -25,7 +25,7 @@ class Subject:
         person, level: style.
         emotion: a label to show instead of what is heard, with `intensity`.
         stream: hop, context, look-ahead.
-        finish: smoothing, rest pose, blinks; None takes the model's coefficients as they are.
+        motion: settings of the motion stages; None takes the model's coefficients as they are.
         label: what to call it in tables; None: the checkpoint folder's name.
     """
 
@@ -35,7 +35,7 @@ class Subject:
     emotion: str | None = None
     intensity: float = 1.0
     stream: StreamSettings = field(default_factory=StreamSettings)
-    finish: FinishSettings | None = field(default_factory=FinishSettings)
+    motion: MotionSettings | None = field(default_factory=MotionSettings)
     label: str | None = None
 
     @property
@@ -62,11 +62,9 @@ class Subject:
             return Controls(self.person, self.level, EmotionControl.heard(self.intensity))
         return Controls(self.person, self.level, EmotionControl.of(self.emotion, self.intensity))
 
-    def engine(self, model: Any) -> Engine:
-        """A fresh engine. Raises ValueError when the model can't follow the settings."""
-        fps = float(self.stream.fps or model.config.fps)
-        finisher = Finisher(self.finish, fps) if self.finish is not None else None
-        return Engine(model, self.stream, self.controls(), finisher)
+    def voice(self, model: Any, trust_stamps: bool = True) -> FaceStream:
+        """A fresh stream. Raises ValueError when the model can't follow the settings."""
+        return FaceStream(model, self.stream, self.controls(), self.motion, trust_stamps=trust_stamps)
 
     def describe(self, model: Any) -> dict[str, Any]:
         """The model for a report: name, digest of its files, size."""
@@ -77,11 +75,11 @@ class Subject:
             "parameters": int(sum(p.numel() for p in model.parameters())),
         }
 
-    def settings(self, engine: Engine) -> dict[str, Any]:
+    def settings(self, voice: FaceStream) -> dict[str, Any]:
         """The settings for a report, all in seconds; `late_limit_s` is when a frame counts as late."""
-        schedule = engine.schedule
+        schedule = voice.schedule
         return {
-            "fps": engine.fps,
+            "fps": voice.fps,
             "hop_s": schedule.hop_seconds,
             "context_s": schedule.context / 16000,
             "lookahead_s": schedule.lookahead_seconds,
@@ -91,5 +89,5 @@ class Subject:
             "level": self.level,
             "emotion": self.emotion or "heard",
             "intensity": self.intensity,
-            "finish": asdict(self.finish) if self.finish is not None else None,
+            "motion": asdict(self.motion) if self.motion is not None else None,
         }

@@ -16,7 +16,7 @@ EMOTION_FRONTENDS = (*FRONTENDS, "prosody")
 ATTENTIONS = ("full", "causal")
 NORMALIZATIONS = ("utterance", "none")
 RESAMPLINGS = ("align_corners", "grid")
-OUTPUT_ACTIVATIONS = ("none", "sigmoid", "clamp")
+OUTPUT_ACTIVATIONS = ("none", "sigmoid")
 
 _LARGE_ENCODER: dict[str, Any] = {
     "hidden_size": 1024,
@@ -254,11 +254,9 @@ class EmoTalkConfig(SpeechConfig):
         decoder_layers, decoder_heads, decoder_ff, decoder_dropout, decoder_activation: post-norm transformer decoder;
             decoder_ff None means the decoder's width (832 in the paper).
         period: frames per step of the decoder's attention bias (30).
-        output_activation: "none" (the paper), "sigmoid", or "clamp" (to 0..1, not in training).
+        output_activation: "none" (the paper) or "sigmoid".
         disentangle: False is the ablation with one encoder: emotion is read from the content encoder.
         emotion_guided: False is the ablation without emotion-guided attention in the decoder.
-        sonority_share: share of the mouth's opening that follows the sonority heard instead of the decoder, 0..1; at
-            inference only (see `model.sonority`).
         **kwargs: see `SpeechConfig`.
 
     Raises:
@@ -287,7 +285,6 @@ class EmoTalkConfig(SpeechConfig):
         output_activation: str = "none",
         disentangle: bool = True,
         emotion_guided: bool = True,
-        sonority_share: float = 0.0,
         **kwargs: Any,
     ) -> None:
         self.emotion_config = encoder_config(emotion_config)
@@ -306,7 +303,7 @@ class EmoTalkConfig(SpeechConfig):
         self.output_activation = output_activation
         self.disentangle = disentangle
         self.emotion_guided = emotion_guided
-        self.sonority_share = sonority_share
+        kwargs.pop("sonority_share", None)  # of older checkpoints: now `motion.stages.level_jaw`
         super().__init__(emotion_labels=emotion_labels, **kwargs)
 
     @classmethod
@@ -362,8 +359,6 @@ class EmoTalkConfig(SpeechConfig):
         for name in ("period", "decoder_layers", "decoder_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0.0 <= self.sonority_share <= 1.0:
-            raise ValueError(f"sonority_share must lie in 0..1, got {self.sonority_share}")
         if self.num_levels != 2:
             raise ValueError(f"num_levels must be 2 (level is a number between them), got {self.num_levels}")
         if not self.emotion_labels:

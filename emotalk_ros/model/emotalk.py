@@ -14,14 +14,9 @@ from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.encoder import SpeechEncoder
 from emotalk_ros.model.frontend import WindowMemory
 from emotalk_ros.model.output import EmoTalkOutput
-from emotalk_ros.model.presence import presence
-from emotalk_ros.model.sonority import Sonority
 from emotalk_ros.model.speech import SpeechNetwork, build_encoder
 from emotalk_ros.model.stream_memory import EncoderMemory, StreamMemory, remembered_states
 from emotalk_ros.model.timing import FEATURE_RATE, stretch, valid_mask
-
-_SURE_SECONDS = 1.5
-"""Speech after which the emotion heard so far is believed as it is; before, the less the shorter."""
 
 
 class EmotionClassifier(nn.Module):
@@ -81,7 +76,6 @@ class EmoTalk(SpeechNetwork):
             for _ in range(config.decoder_layers)
         )
         self.output = nn.Linear(width, config.num_coefficients)
-        self.sonority = Sonority(config.fps, config.lookahead_frames) if config.sonority_share > 0 else None
         self.register_buffer("emotion_prototypes", torch.zeros(len(config.emotion_labels), width))
         self.register_buffer("prototypes_set", torch.zeros((), dtype=torch.bool))
         self.post_init()
@@ -124,7 +118,7 @@ class EmoTalk(SpeechNetwork):
             emotion_blend: (B,) weight 0..1 of `emotion_embedding` against the heard emotion; None: 1.
             frames: (B,) frames wanted per clip, or one number for all (a training clip's label length);
                 None: ceil(samples / 16000 * fps).
-            frame_emotion: also return the logits of the emotion heard up to each frame.
+            frame_emotion: also return the emotion logits of each frame by itself.
             memory: of a stream whose windows these are, one clip at a time: see `stream_memory`. None: nothing is kept.
             start: the stream's frame that this window's frame 0 is; with `memory`.
             **kwargs: ignored (what a trainer's batch may carry besides).
@@ -155,14 +149,11 @@ class EmoTalk(SpeechNetwork):
         else:
             heard = content_states
         logits = self._classify(heard, frame_lengths)
-        frame_logits = self._running(heard, values) if frame_emotion else None
+        frame_logits = self.emotion_classifier(heard) if frame_emotion else None
 
         content = self.content_head(content_states)
         emotion = self._mix_emotion(self.emotion_head(heard), emotion_embedding, emotion_blend)
         coefficients = self.decode(content, emotion, person, level)
-        if self.sonority is not None and not self.training:
-            heard_before = None if memory is None else memory.sonority
-            coefficients = self.sonority.follow(coefficients, values, self.config.sonority_share, heard_before)
         if frame_lengths is None:
             frame_lengths = torch.full((batch,), size, device=input_values.device)
         else:
@@ -270,14 +261,6 @@ class EmoTalk(SpeechNetwork):
         valid = valid_mask(frames, states.shape[1])[..., None]
         return self.emotion_classifier(torch.where(valid, states, 0.0).sum(1) / frames[:, None].to(states.dtype))
 
-    def _running(self, states: Tensor, values: Tensor) -> Tensor:
-        """Logits (B, T, L) of what was said in frames 0..t: silence is no evidence, and little speech is little."""
-        spoken = presence(values, states.shape[1], self.config.fps)[..., None] + 1e-3
-        total = spoken.cumsum(1)
-        mean = (spoken * states.float()).cumsum(1) / total
-        trust = (total / (_SURE_SECONDS * self.config.fps)).clamp(max=1.0)
-        return trust * self.emotion_classifier(mean.to(states.dtype)).float()
-
     def _mix_emotion(self, heard: Tensor, given: Tensor | None, blend: Tensor | None) -> Tensor:
         if given is None:
             if blend is not None:
@@ -311,6 +294,4 @@ class EmoTalk(SpeechNetwork):
     def _activate(self, coefficients: Tensor) -> Tensor:
         if self.config.output_activation == "sigmoid":
             return torch.sigmoid(coefficients)
-        if self.config.output_activation == "clamp" and not self.training:
-            return coefficients.clamp(0, 1)
         return coefficients

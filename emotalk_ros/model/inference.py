@@ -22,14 +22,14 @@ class Analysis:
 
     Attributes:
         coefficients: (T, 52) float32.
-        emotion_probabilities: (T, L) float32, softmax of the running logits: what was heard up to frame t.
         emotion_logits: (L,) float32 of the whole clip.
+        frame_emotion_logits: (T, L) float32 of each frame by itself; `streaming.emotion` follows them over time.
         emotion_labels: the L names.
     """
 
     coefficients: Array
-    emotion_probabilities: Array
     emotion_logits: Array
+    frame_emotion_logits: Array
     emotion_labels: tuple[str, ...]
 
 
@@ -82,7 +82,7 @@ class SpeechToFace:
         sample_rate: int = SAMPLE_RATE,
         **window: Any,
     ) -> Analysis:
-        """`predict` with the emotion heard up to each frame, from the same pass.
+        """`predict` with the emotion logits of each frame, from the same pass.
 
         `window`, for one of a stream's windows: `memory` (what `stream_memory` gave), `start` (the stream's frame that
         the window's frame 0 is) and `frames` (how many are wanted: those whose look-ahead is there).
@@ -116,12 +116,12 @@ class SpeechToFace:
         labels = tuple(getattr(self.config, "emotion_labels", ()))
         frames = result.coefficients.shape[1]
         logits = np.zeros(len(labels), np.float32)
-        probabilities = np.zeros((frames, len(labels)), np.float32)
+        frame_logits = np.zeros((frames, len(labels)), np.float32)
         if result.emotion_logits is not None:
             logits = _numpy(result.emotion_logits[0])
         if result.frame_emotion_logits is not None:
-            probabilities = _numpy(torch.softmax(result.frame_emotion_logits[0].float(), -1))
-        return Analysis(_numpy(result.coefficients[0]), probabilities, logits, labels)
+            frame_logits = _numpy(result.frame_emotion_logits[0])
+        return Analysis(_numpy(result.coefficients[0]), logits, frame_logits, labels)
 
     def check_audio(self, audio: Array | Tensor, sample_rate: int = SAMPLE_RATE, name: str = "audio") -> Tensor:
         """`audio` as an (n,) float32 tensor on the model's device; ValueError names what is wrong with it."""

@@ -18,7 +18,7 @@ class EmoTalkOutput(ModelOutput):
         content: (B, T, C) content embedding; None for models without.
         emotion: (B, T, E) emotion embedding that drove the decoder (E832 in the paper); None for models without.
         frame_lengths: (B,) frames of each clip.
-        frame_emotion_logits: (B, T, L) logits of what was said in frames 0..t, weaker while that is little, if asked.
+        frame_emotion_logits: (B, T, L) logits of each frame by itself, if asked.
         loss: scalar, a baseline's own training terms, a mean over frames; None for most.
     """
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from emotalk_ros.model.frontend import FrameAnalysis, WindowMemory
-from emotalk_ros.model.presence import speech_share
 from emotalk_ros.model.timing import PROSODY_WINDOW
 from emotalk_ros.units import SAMPLE_RATE
 
@@ -29,6 +28,9 @@ _EDGES = (100, 300, 600, 1000, 1500, 2200, 3000, 4000, 5500, 8000)
 _FLOOR = 1e-9
 _QUIETEST = -3.3
 """Level, log10 of a window's summed power, below which nothing counts as speech: noise at -60 dB full scale."""
+_BELOW_LOUD = 2.8
+"""How far below the loudest so far speech reaches; levels here are in units of 10 dB."""
+_STEEP = 5.0
 _PRIOR = 12.0
 """Frames of speech (0.2 s at 60 a second) after which a running statistic counts half."""
 # fmt: off
@@ -117,7 +119,7 @@ class Prosody(FrameAnalysis):
     def statistics(self, pitch: Tensor, periodicity: Tensor, level: Tensor, bands: Tensor) -> Tensor:
         """What `measure` gives, as channels (B, T, channels)."""
         loudest = level.cummax(1).values.clamp(min=_QUIETEST)
-        speech = speech_share(level, loudest)
+        speech = torch.sigmoid((level - loudest + _BELOW_LOUD) * _STEEP)
         voiced = speech * ((periodicity - 0.15) * 4.0).clamp(0.0, 1.0)
         bands = bands - bands.mean(-1, keepdim=True)
         both = voiced * _before(voiced)

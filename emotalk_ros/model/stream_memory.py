@@ -54,13 +54,12 @@ class StreamMemory:
     content: EncoderMemory
     emotion: WindowMemory = field(default_factory=WindowMemory)
     """Of the emotion encoder's analysis; its running statistics begin with each window."""
-    sonority: WindowMemory = field(default_factory=WindowMemory)
     emotion_step: int = 1
     """Windows a frame of the emotion's analysis."""
 
     def begin(self, frame: int) -> None:
         """The window at hand begins with the stream's `frame`."""
-        self.emotion.origin, self.sonority.origin = frame * self.emotion_step, frame
+        self.emotion.origin = frame * self.emotion_step
 
 
 def remembered_states(

@@ -20,9 +20,9 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from emotalk_ros.audio import AudioFormatError, AudioIntake, TimelineSettings
+from emotalk_ros.audio import AudioFormatError
 from emotalk_ros.audio.messages import AudioDecoder
-from emotalk_ros.motion.finish import Finisher
+from emotalk_ros.motion import FaceFrame
 from emotalk_ros.msg import BlendshapeCoefficients, EmotionCommand, EmotionState
 from emotalk_ros.nodes import emotalk_parameters as table
 from emotalk_ros.nodes import emotions, network
@@ -32,7 +32,7 @@ from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
 from emotalk_ros.nodes.messages import blendshapes
 from emotalk_ros.nodes.parameters import ParameterTable, Values
 from emotalk_ros.nodes.runtime import Throttled, run_program
-from emotalk_ros.streaming import Engine, FaceFrame
+from emotalk_ros.streaming import FaceStream
 from emotalk_ros.streaming.worker import Worker, WorkerSettings
 
 Transition = Callable[["EmotalkNode", LifecycleState], TransitionCallbackReturn]
@@ -68,8 +68,7 @@ class EmotalkNode(LifecycleNode):
         self._model: Any = None
         self._loaded: Values = {}
         self._worker: Worker | None = None
-        self._engine: Engine | None = None
-        self._intake: AudioIntake | None = None
+        self._stream: FaceStream | None = None
         self._decoder: AudioDecoder | None = None
         self._command: Any = None
         self._inputs: list[Any] = []
@@ -197,7 +196,7 @@ class EmotalkNode(LifecycleNode):
         self._inputs = []
         if self._worker is not None:
             self._worker.stop()
-        self._worker = self._engine = self._intake = self._decoder = None
+        self._worker = self._stream = self._decoder = None
 
     def _free(self) -> None:
         for publisher in self._outputs:
@@ -211,23 +210,22 @@ class EmotalkNode(LifecycleNode):
 
     def _make_worker(self, values: Values) -> Worker:
         settings = table.stream_settings(values)
-        fps = float(settings.fps or self._model.config.fps)
-        self._engine = Engine(
-            self._model, settings, self._controls(values), Finisher(table.finish_settings(values), fps)
-        )
         channel = values["audio.channel"]
-        self._intake = AudioIntake(
-            TimelineSettings(max_gap=settings.context, trust_stamps=table.input_settings(values).trust_stamps),
-            None if channel < 0 else channel,
+        self._stream = FaceStream(
+            self._model,
+            settings,
+            self._controls(values),
+            table.motion_settings(values),
+            trust_stamps=table.input_settings(values).trust_stamps,
+            channel=None if channel < 0 else channel,
         )
         pace = WorkerSettings(
-            hop=settings.hop,
             max_lag=values["stream.max_lag"],
             max_chunk=values["audio.max_chunk"],
             idle_timeout=values["stream.idle_timeout"],
             rest_after=values["stream.rest_after"],
         )
-        return Worker(self._engine, self._intake, pace, self._publish, self._warn)
+        return Worker(self._stream, pace, self._publish, self._warn)
 
     def _controls(self, values: Values) -> Any:
         return table.controls(values, self._command)
@@ -260,12 +258,12 @@ class EmotalkNode(LifecycleNode):
             self._warn("info", str(error))
 
     def _on_command(self, message: EmotionCommand) -> None:
-        if self._engine is None:
+        if self._stream is None:
             return
         before = self._command
         try:
             self._command = emotions.control_of(message)
-            self._engine.controls = self._controls(self._table.values)
+            self._stream.controls = self._controls(self._table.values)
         except ValueError as error:
             self._command = before
             self._warn("command", f"emotion command refused: {error}")
@@ -274,21 +272,21 @@ class EmotalkNode(LifecycleNode):
             self.get_logger().info(f"emotion command: {emotions.describe(self._command)}")
 
     def _changed(self, values: Values, names: frozenset[str]) -> None:
-        """Of parameters that were accepted: hand them to the running engine."""
-        engine, worker = self._engine, self._worker
-        if engine is None or worker is None:
+        """Of parameters that were accepted: hand them to the running stream."""
+        stream, worker = self._stream, self._worker
+        if stream is None or worker is None:
             return
         if any(name.startswith("emotion.") for name in names):
             self._command = None  # the last word counts
-        engine.controls = self._controls(values)
-        if any(name.startswith("output.") for name in names) and engine.finisher is not None:
-            finisher, settings = engine.finisher, table.finish_settings(values)
-            worker.call(lambda: setattr(finisher, "settings", settings))
+        stream.controls = self._controls(values)
+        if any(name.startswith("output.") for name in names):
+            settings = table.motion_settings(values)
+            worker.call(lambda: setattr(stream, "motion", settings))
 
     def _publish(self, frames: list[FaceFrame]) -> None:
         """Called from the worker's thread."""
-        engine, frame_id = self._engine, self._table["output.frame_id"]
-        if engine is None or not self._outputs:
+        stream, frame_id = self._stream, self._table["output.frame_id"]
+        if stream is None or not self._outputs:
             return
         faces, feelings = self._outputs
         for frame in frames:
@@ -303,14 +301,14 @@ class EmotalkNode(LifecycleNode):
                 )
             )
         last = frames[-1]
-        if len(engine.emotion_labels):
-            control = engine.controls.emotion
-            feelings.publish(emotions.shown(engine.emotion_labels, last.emotion, control, last.stamp_ns, frame_id))
+        if stream.emotion_labels:
+            control = stream.controls.emotion
+            feelings.publish(emotions.shown(stream.emotion_labels, last.emotion, control, last.stamp_ns, frame_id))
 
     # -- telling -------------------------------------------------------------------------------------------------------
 
     def _greeting(self, values: Values) -> str:
-        schedule = self._engine.schedule  # type: ignore[union-attr]
+        schedule = self._stream.schedule  # type: ignore[union-attr]
         return (
             f"listening to {self.resolve_topic_name('audio')} [{values['audio.type']}], publishing on "
             f"{self.resolve_topic_name('blendshapes')} and {self.resolve_topic_name('emotion')}: "
@@ -328,20 +326,20 @@ class EmotalkNode(LifecycleNode):
             report.messages.append(f"{state}: works when it is activated")
         for problem in self._table.problems:
             report.warn(f"parameter {problem}")
-        worker, engine, intake = self._worker, self._engine, self._intake
-        if worker is None or engine is None or intake is None:
+        worker, stream = self._worker, self._stream
+        if worker is None or stream is None:
             return report
         self._judge(report, worker)
         report.show(
             {
                 "device": self._model.device,
                 "model": self._model.config.name_or_path or type(self._model).__name__,
-                "hop_s": engine.schedule.hop_seconds,
-                "lookahead_s": engine.schedule.lookahead_seconds,
+                "hop_s": stream.schedule.hop_seconds,
+                "lookahead_s": stream.schedule.lookahead_seconds,
                 "backlog_s": worker.backlog.seconds,
                 "emotion": emotions.describe(self._command) if self._command else self._table["emotion.source"],
                 **worker.figures.reading(time.monotonic()),
-                **{f"audio_{name}": count for name, count in intake.statistics.as_dict().items()},
+                **{f"audio_{name}": count for name, count in stream.intake.as_dict().items()},
             }
         )
         return report

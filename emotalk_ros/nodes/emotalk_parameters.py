@@ -1,4 +1,4 @@
-"""The parameters of the emotalk node, and what they mean to the engine, the finisher and the network."""
+"""The parameters of the emotalk node, and what they mean to the stream, the motion stages and the network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 from emotalk_ros.audio import ENCODINGS
 from emotalk_ros.audio.messages import STAMP_OF, STAMPS, InputSettings, PcmFormat
 from emotalk_ros.emotions import EMOTIONS
-from emotalk_ros.motion.finish import FinishSettings
+from emotalk_ros.motion import MotionSettings
+from emotalk_ros.motion.stages.blinks import BlinkSettings
+from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothingSettings
+from emotalk_ros.motion.stages.gains import GainSettings
+from emotalk_ros.motion.stages.level_jaw import LevelJawSettings
+from emotalk_ros.motion.stages.rest import RestSettings
+from emotalk_ros.motion.stages.smoothing import SmoothingSettings
 from emotalk_ros.nodes.audio_inputs import TYPE_NAMES
 from emotalk_ros.nodes.parameters import Row, Values
 from emotalk_ros.streaming import Controls, StreamSettings, WindowSchedule
@@ -24,7 +30,7 @@ def _device(value: str) -> str | None:
 
 def _gains(values: list[str]) -> str | None:
     try:
-        FinishSettings(gains=parse_gains(values))
+        GainSettings(single=parse_gains(values))
     except ValueError as error:
         return str(error)
     return None
@@ -99,6 +105,7 @@ PARAMETERS = (
     ),
     Row("output.fps", 0.0, "frames per second that come out, 10 to 120; 0: the network's own", 0.0, 120.0, live=False),
     Row("output.frame_id", "face", "frame_id of the messages", live=False),
+    Row("output.level_jaw", 0.6, "share of the mouth's opening that follows the loudness; 0 for none", 0.0, 1.0),
     Row("output.gain", 1.0, "factor of all coefficients", 0.0, 4.0),
     Row("output.mouth_gain", 1.0, "further factor of jaw, mouth, tongue, puffed cheeks", 0.0, 4.0),
     Row("output.upper_gain", 1.0, "further factor of brows, eyes, cheek squints, nose", 0.0, 4.0),
@@ -123,22 +130,26 @@ PARAMETERS = (
 """Parameters of the emotalk node."""
 
 
-def finish_settings(values: Values) -> FinishSettings:
-    """What `output.*` asks of the finisher. Raises ValueError."""
-    return FinishSettings(
-        gain=values["output.gain"],
-        mouth_gain=values["output.mouth_gain"],
-        upper_gain=values["output.upper_gain"],
-        gains=parse_gains(values["output.gains"]),
-        smoothing=values["output.smoothing"],
-        expression_smoothing=values["output.expression_smoothing"],
-        rest=values["output.rest"],
-        rest_time=values["output.rest_time"],
-        wake_time=values["output.wake_time"],
-        fade_rate=values["output.fade_rate"],
-        blinks=values["output.blinks"],
-        blink_interval=(values["output.blink_interval_min"], values["output.blink_interval_max"]),
-        seed=values["output.seed"],
+def motion_settings(values: Values) -> MotionSettings:
+    """What `output.*` asks of the motion stages. Raises ValueError."""
+    return MotionSettings(
+        level_jaw=LevelJawSettings(values["output.level_jaw"]),
+        gains=GainSettings(
+            values["output.gain"],
+            values["output.mouth_gain"],
+            values["output.upper_gain"],
+            parse_gains(values["output.gains"]),
+        ),
+        smoothing=SmoothingSettings(values["output.smoothing"]),
+        expression_smoothing=ExpressionSmoothingSettings(values["output.expression_smoothing"]),
+        rest=RestSettings(
+            values["output.rest"], values["output.rest_time"], values["output.wake_time"], values["output.fade_rate"]
+        ),
+        blinks=BlinkSettings(
+            values["output.blinks"],
+            (values["output.blink_interval_min"], values["output.blink_interval_max"]),
+            seed=values["output.seed"],
+        ),
     )
 
 
@@ -162,7 +173,7 @@ def cross_check(values: Values, model: Any | None) -> str | None:
         hop, context = values["stream.hop"], values["stream.context"]
         return f"stream.hop ({hop:g} s) must not be longer than stream.context ({context:g} s)"
     try:
-        finish_settings(values)
+        motion_settings(values)
         if model is not None:
             _against_model(values, model)
     except ValueError as error:

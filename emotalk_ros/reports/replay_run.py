@@ -71,21 +71,19 @@ def replay_bag(
 
     topics = topics or Topics()
     model = subject.load()
-    engine = subject.engine(model)
+    voice = subject.voice(model, topics.input.trust_stamps)
     with open_bag(path) as bag:
         if live is not None:
-            replayed = live(bag, subject, model, topics, subject.settings(engine))
+            replayed = live(bag, subject, model, topics, subject.settings(voice))
         else:
             threads = torch.get_num_threads()
             torch.set_num_threads(1)  # sums in another order give other last digits: one thread, one result
             try:
                 replayed = replay(
                     bag,
-                    engine,
-                    fps=engine.fps,
-                    labels=engine.emotion_labels,
+                    voice,
                     topics=topics,
-                    settings=subject.settings(engine),
+                    settings=subject.settings(voice),
                     progress=lambda share: progress("replaying", share),
                 )
             finally:

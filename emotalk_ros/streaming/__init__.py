@@ -1,16 +1,17 @@
-"""Live audio in, stamped face frames out: window schedule and engine, without clock, thread or ROS."""
+"""Live audio in, stamped face frames out: schedule, engine, one voice, and the thread that runs it; without ROS."""
 
-from emotalk_ros.streaming.engine import Analysed, Controls, Engine, EngineStatistics, FaceFrame, FaceModel
-from emotalk_ros.streaming.offline import animate
+from emotalk_ros.streaming.engine import Analysed, Controls, Engine, EngineStatistics, FaceModel
 from emotalk_ros.streaming.schedule import StreamSettings, Window, WindowSchedule
+from emotalk_ros.streaming.session import FaceStream, Step, animate
 
 __all__ = [
     "Analysed",
     "Controls",
     "Engine",
     "EngineStatistics",
-    "FaceFrame",
     "FaceModel",
+    "FaceStream",
+    "Step",
     "StreamSettings",
     "Window",
     "WindowSchedule",

@@ -1,4 +1,4 @@
-"""The engine: 16 kHz audio in, stamped frames out. Pure: no clock, no thread, no randomness.
+"""The engine: 16 kHz audio in, stamped frames of the network out. Pure: no clock, no thread, no randomness.
 
 Contract (asserted by test/streaming): every frame of the grid n / fps comes out exactly once and in order, with the
 same values (1e-5) however the audio was cut; memory does not grow with the length of the stream.
@@ -10,26 +10,25 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from emotalk_ros.audio.activity import BLOCK, SpeechActivity
+from emotalk_ros.audio.loudness import LoudnessTracker
+from emotalk_ros.audio.pcm import Samples
 from emotalk_ros.audio.ring import RingBuffer
-from emotalk_ros.motion.finish import Finisher
+from emotalk_ros.face.names import COUNT
 from emotalk_ros.motion.frame import FaceFrame
+from emotalk_ros.streaming.emotion import RunningEmotion
 from emotalk_ros.streaming.schedule import StreamSettings, Window, WindowSchedule
-from emotalk_ros.units import SAMPLE_RATE
+from emotalk_ros.units import NS, SAMPLE_RATE
 
 Array = NDArray[np.float32]
 
-_ACTIVITY_LOOKAHEAD = 1920  # 120 ms: how long before a sound the face may begin to wake
-_EMOTION_SMOOTHING = 0.5  # seconds of speech
-_EMOTION_IN_SILENCE = 0.1  # how much a frame of silence counts: what was heard fades slowly
 _CONTROL_FADE = 0.2  # seconds over which a change of controls takes hold
 _STAMP_TOLERANCE_NS = 100_000_000
 
 
 class Analysed(Protocol):
-    """What a model says about a window: `coefficients` (T, 52), `emotion_probabilities` (T, L)."""
+    """What a model says about a window: `coefficients` (T, 52), `frame_emotion_logits` (T, L)."""
 
     @property
     def coefficients(self) -> Array:
@@ -37,8 +36,8 @@ class Analysed(Protocol):
         ...
 
     @property
-    def emotion_probabilities(self) -> Array:
-        """(T, L); L may be 0."""
+    def frame_emotion_logits(self) -> Array:
+        """(T, L) of each frame by itself; L may be 0."""
         ...
 
 
@@ -50,7 +49,7 @@ class FaceModel(Protocol):
     def analyse(
         self, audio: Array, person: Any = 0, level: float = 1.0, emotion: Any = None, **window: Any
     ) -> Analysed:
-        """Coefficients and running emotion probabilities of a clip, (ceil(n / 16000 * fps), ...).
+        """Coefficients and emotion logits of a clip, (ceil(n / 16000 * fps), ...).
 
         A model whose `stream_memory(frames)` is not None takes besides: `memory`, what that gave for this stream;
         `start`, the stream's frame that the window's frame 0 is; `frames`, how many are wanted.
@@ -104,58 +103,36 @@ class EngineStatistics:
     hops: int = 0
     skipped_hops: int = 0
     frames: int = 0
-    invalid_samples: int = 0
-    """NaN or infinite, replaced by silence before the model."""
 
 
 class Engine:
-    """Feeds a model window by window and hands out finished frames.
+    """Feeds a model window by window and hands out its frames, with activity, loudness and the emotion heard.
 
     Args:
         model: `EmoTalk`, a baseline, or whatever has `config` and `analyse`.
         settings: hop, context, look-ahead, frame rate; checked against the model (ValueError).
         controls: style and emotion.
-        finisher: smoothing, limits, rest pose, blinks; its fps must be the stream's. None hands out the model's
-            coefficients as they are.
     """
 
     _prepared: tuple[Controls, _PreparedEmotion | None]
     _origin_ns: int | None
     _hop: int
-    _skip: int  # hops still to be left out
-    _next: int  # output frame that comes next
-    _known: int  # model frame of row 0 of the two below
-    _rows: Array
-    _heard: Array
-    _emotion: Array
-    _memory: Any  # the model's own, of this stream
-    _active: list[float]
-    _active_from: int  # block of the first of them
-    _used: Controls | None
-    _fade: Array | None
-    _fade_left: int
 
     def __init__(
-        self,
-        model: FaceModel,
-        settings: StreamSettings | None = None,
-        controls: Controls | None = None,
-        finisher: Finisher | None = None,
+        self, model: FaceModel, settings: StreamSettings | None = None, controls: Controls | None = None
     ) -> None:
         self.model = model
         self.settings = settings or StreamSettings()
         self.schedule = WindowSchedule.build(self.settings, model.config)
-        if finisher is not None and abs(finisher.fps - self.fps) > 1e-6 * self.fps:
-            raise ValueError(f"the finisher runs at {finisher.fps:g} fps, the stream at {self.fps:g} fps")
-        self.finisher = finisher
         self.statistics = EngineStatistics()
         self.emotion_labels: tuple[str, ...] = tuple(getattr(model.config, "emotion_labels", ()) or ())
         self._shortest = int(getattr(model.config, "min_samples", 1))
         self.controls = controls or Controls()
         self._ring = RingBuffer(self.schedule.capacity)
-        self._activity = SpeechActivity()
-        self._weight = np.float32(-np.expm1(-1 / (self.fps * _EMOTION_SMOOTHING)))
-        self._clear()
+        self._tracker = LoudnessTracker(self._ring, self.schedule.model_fps, self.schedule.lookahead)
+        self._emotion = RunningEmotion(len(self.emotion_labels), self.schedule.model_fps)
+        self._fade_frames = max(1, round(_CONTROL_FADE * self.schedule.model_fps))
+        self.reset()
 
     @property
     def fps(self) -> float:
@@ -178,25 +155,36 @@ class Engine:
         """Stamp of the stream's first sample; None before it."""
         return self._origin_ns
 
-    def feed(self, samples: ArrayLike, stamp_ns: int | None = None) -> list[FaceFrame]:
-        """Take audio (n,), mono 16 kHz; returns the frames whose look-ahead it completes, in order.
+    @property
+    def end_ns(self) -> int:
+        """Stamp at which the next sample is expected; 0 before the first."""
+        return (self._origin_ns or 0) + self._ring.end * NS // SAMPLE_RATE
+
+    @property
+    def skipping(self) -> bool:
+        """Whether hops are still to be skipped."""
+        return self._skip > 0
+
+    def feed(self, samples: Samples, stamp_ns: int | None = None) -> list[FaceFrame]:
+        """Take audio (n,), mono 16 kHz, finite; returns the frames whose look-ahead it completes, in order.
 
         Args:
-            samples: NaN and inf count as silence.
+            samples: checked by `FaceStream`.
             stamp_ns: time of the first sample. It counts for a stream's first audio (None: 0); afterwards it is only
                 compared, since the frame grid runs on the count of samples.
 
-        Raises ValueError when the shape is not (n,), or when the stamp shows that audio is missing or doubled:
-        `AudioIntake` is what fills and cuts.
+        Raises ValueError when the stamp shows that audio is missing or doubled: `AudioIntake` is what fills and cuts.
         """
-        values = self._checked(samples)
-        if not len(values):
+        if not len(samples):
             return []
         if self._origin_ns is None:
             self._origin_ns = 0 if stamp_ns is None else int(stamp_ns)
-        elif stamp_ns is not None:
-            self._compare(int(stamp_ns))
-        self.statistics.samples += len(values)
+        elif stamp_ns is not None and abs(stamp_ns - self.end_ns) > _STAMP_TOLERANCE_NS:
+            raise ValueError(
+                f"audio stamped {stamp_ns} ns follows audio that ended at {self.end_ns} ns "
+                f"({(stamp_ns - self.end_ns) / NS:+.3f} s): reset() first, or let AudioIntake fill and cut"
+            )
+        self.statistics.samples += len(samples)
         frames: list[FaceFrame] = []
         taken = 0
         while True:
@@ -205,22 +193,18 @@ class Engine:
             if missing <= 0:
                 frames += self._commit(window)
                 continue
-            if taken == len(values):
+            if taken == len(samples):
                 return frames
-            piece = values[taken : taken + missing]
+            piece = samples[taken : taken + missing]
             self._ring.append(piece)
-            self._remember(self._activity.push(piece))
+            self._tracker.push(piece)
             taken += len(piece)
 
-    def flush(self, settle: float = 0.0) -> list[FaceFrame]:
-        """The stream ends here: commits the frames left, up to ceil(duration * fps) of them, and resets.
-
-        Args:
-            settle: seconds of silence to put behind the end first, so that the face comes to rest (0.5 is enough).
-        """
+    def flush(self) -> list[FaceFrame]:
+        """The stream ends here: commits the frames left, up to ceil(duration * fps) of them, and resets."""
         if self._origin_ns is None:
             return []
-        frames = self.feed(np.zeros(round(settle * SAMPLE_RATE), dtype=np.float32))
+        frames: list[FaceFrame] = []
         end = self._ring.end
         total = self.schedule.frames(end)
         while (window := self.schedule.window(self._hop)).first < total:
@@ -231,11 +215,21 @@ class Engine:
 
     def reset(self) -> None:
         """Forget the stream; the next audio begins a new one, with frame 0 at its first sample."""
-        self._clear()
+        self._origin_ns = None
+        self._hop = 0
+        self._skip = 0  # hops still to be left out
+        self._next = 0  # output frame that comes next
+        self._known = 0  # model frame of row 0 of `_rows`
+        self._rows = np.zeros((0, COUNT + 1 + len(self.emotion_labels)), dtype=np.float32)
+        self._used: Controls | None = None
+        self._fade: Array | None = None
+        self._fade_left = 0
+        self._memory: Any = None  # the model's own, of this stream
+        if hasattr(self.model, "stream_memory"):
+            self._memory = self.model.stream_memory(self.schedule.longest)
         self._ring.clear()
-        self._activity.reset()
-        if self.finisher is not None:
-            self.finisher.reset()
+        self._tracker.reset()
+        self._emotion.reset()
 
     def skip_hops(self, count: int) -> None:
         """Do not compute the next `count` hops: their frames never come, the grid and all stamps stay as they are."""
@@ -245,66 +239,30 @@ class Engine:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _clear(self) -> None:
-        labels = len(self.emotion_labels)
-        self._origin_ns = None
-        self._hop = self._skip = self._next = self._known = 0
-        self._rows = np.zeros((0, 52), dtype=np.float32)
-        self._heard = np.zeros((0, labels), dtype=np.float32)
-        self._emotion = np.full(labels, 1 / max(1, labels), dtype=np.float32)
-        self._active, self._active_from = [], 0
-        self._used, self._fade, self._fade_left = None, None, 0
-        self._memory = None
-        if hasattr(self.model, "stream_memory"):
-            self._memory = self.model.stream_memory(self.schedule.longest)
-
-    def _checked(self, samples: ArrayLike) -> Array:
-        values = np.asarray(samples, dtype=np.float32)
-        if values.ndim != 1:
-            raise ValueError(f"expected mono audio of shape (n,), got {values.shape}")
-        finite = np.isfinite(values)
-        if finite.all():
-            return values
-        self.statistics.invalid_samples += int(len(values) - np.count_nonzero(finite))
-        return np.where(finite, values, np.float32(0.0))
-
-    def _compare(self, stamp_ns: int) -> None:
-        assert self._origin_ns is not None
-        expected = self._origin_ns + self._ring.end * 1_000_000_000 // SAMPLE_RATE
-        if abs(stamp_ns - expected) > _STAMP_TOLERANCE_NS:
-            raise ValueError(
-                f"audio stamped {stamp_ns} ns follows audio that ended at {expected} ns "
-                f"({(stamp_ns - expected) / 1e9:+.3f} s): reset() first, or let AudioIntake fill and cut"
-            )
-
-    def _remember(self, blocks: Array) -> None:
-        """Keep the activity of as many blocks as the frames of one window can ask for."""
-        self._active.extend(blocks.tolist())
-        surplus = len(self._active) - (self.schedule.capacity // BLOCK + 2)
-        if surplus > 0:
-            del self._active[:surplus]
-            self._active_from += surplus
-
     def _commit(self, window: Window) -> list[FaceFrame]:
         """Run one hop (or skip it) and hand out what it completes."""
         self._hop += 1
+        loudness = self._tracker.loudness(window.stop)
         if self._skip:
             self._skip -= 1
             self.statistics.skipped_hops += 1
-            self._rows, self._heard, self._known = self._rows[:0], self._heard[:0], window.stop
+            self._rows, self._known = self._rows[:0], window.stop
             self._next = max(self._next, self.schedule.output_at_or_after(window.stop))
             self._fade_left = 0
             return []
         self.statistics.hops += 1
-        rows, heard = self._infer(window)
+        coefficients, logits = self._infer(window)
+        activity = np.array(
+            [self._tracker.activity(self.schedule.instant(k)) for k in range(window.first, window.stop)]
+        )
+        rows = np.column_stack([coefficients, loudness, self._emotion.push(logits, activity)])
         # One frame of the hop before stays, to interpolate from.
-        self._rows = np.concatenate([self._rows[-1:], rows])
-        self._heard = np.concatenate([self._heard[-1:], heard])
+        self._rows = np.concatenate([self._rows[-1:], rows.astype(np.float32)])
         self._known = window.stop - len(self._rows)
         return self._emit(self.schedule.output_at_or_after(window.stop), last=False)
 
     def _infer(self, window: Window) -> tuple[Array, Array]:
-        """The model's frames first..stop-1: coefficients (n, 52) and emotion probabilities (n, L)."""
+        """The model's frames first..stop-1: coefficients (n, 52) and emotion logits (n, L)."""
         audio = self._ring.read(window.start, window.end)
         if len(audio) < self._shortest:
             audio = np.pad(audio, (0, self._shortest - len(audio)))
@@ -316,16 +274,14 @@ class Engine:
         available = len(result.coefficients) - 1
         take = np.minimum(np.arange(window.first, window.stop) - window.base, available)
         rows = np.asarray(result.coefficients, dtype=np.float32)[take]
-        heard = np.asarray(result.emotion_probabilities, dtype=np.float32).reshape(available + 1, -1)[take]
+        if not np.isfinite(rows).all():
+            raise FloatingPointError("the network gave coefficients that are not numbers")
+        logits = np.asarray(result.frame_emotion_logits, dtype=np.float32).reshape(available + 1, -1)[take]
         if self._used is not None and controls is not self._used and len(self._rows) and window.first > window.base:
             before = np.asarray(result.coefficients[window.first - window.base - 1], dtype=np.float32)
-            self._fade, self._fade_left = self._rows[-1] - before, self._fade_frames
+            self._fade, self._fade_left = self._rows[-1, :COUNT] - before, self._fade_frames
         self._used = controls
-        return self._faded(rows), heard[:, : len(self.emotion_labels)]
-
-    @property
-    def _fade_frames(self) -> int:
-        return max(1, round(_CONTROL_FADE * self.schedule.model_fps))
+        return self._faded(rows), logits
 
     def _faded(self, rows: Array) -> Array:
         """After a change of controls: the difference to what was shown, worn down frame by frame."""
@@ -343,42 +299,29 @@ class Engine:
         frames: list[FaceFrame] = []
         newest = self._known + len(self._rows) - 1
         while self._next < stop and len(self._rows):
-            index = self._next
-            frame, share = self.schedule.position(index)
+            frame, share = self.schedule.position(self._next)
             if frame < self._known:  # its left neighbour was skipped
                 self._next += 1
                 continue
             if not last and (frame + (share > 0) > newest):
                 break
-            at = min(frame, newest) - self._known
-            after = min(frame + 1, newest) - self._known
-            frames.append(self._frame(index, _mix(self._rows, at, after, share), _mix(self._heard, at, after, share)))
+            row = self._rows[min(frame, newest) - self._known]
+            if share > 0.0 and frame < newest:
+                row = row * np.float32(1 - share) + self._rows[frame + 1 - self._known] * np.float32(share)
+            frames.append(self._frame(self._next, row))
             self._next += 1
         self.statistics.frames += len(frames)
         return frames
 
-    def _frame(self, index: int, coefficients: Array, heard: Array) -> FaceFrame:
+    def _frame(self, index: int, row: Array) -> FaceFrame:
         assert self._origin_ns is not None
-        activity = self._activity_at(index)
-        counts = np.float32(max(activity, _EMOTION_IN_SILENCE))
-        self._emotion = self._emotion + self._weight * counts * (heard - self._emotion)
-        if self.finisher is not None:
-            coefficients = self.finisher.step(coefficients, activity, index)
-        stamp = self._origin_ns + self.schedule.nanoseconds(index)
-        return FaceFrame(index, stamp, coefficients, activity, self._emotion)
-
-    def _activity_at(self, index: int) -> float:
-        """The highest activity from the frame's instant to its look-ahead: a face wakes with the sound, not after."""
-        instant = index * SAMPLE_RATE * self.schedule.fps.denominator // self.schedule.fps.numerator
-        stop = (instant + min(self.schedule.lookahead, _ACTIVITY_LOOKAHEAD)) // BLOCK
-        start = min(instant // BLOCK, stop - 1)
-        newest = self._active_from + len(self._active)
-        blocks = self._active[max(0, min(start, newest - 1) - self._active_from) : max(0, stop - self._active_from)]
-        return max(blocks, default=0.0)
-
-
-def _mix(rows: Array, at: int, after: int, share: float) -> Array:
-    """Row `at`, with `share` of row `after`."""
-    if share == 0.0 or after == at:
-        return rows[at].copy()
-    return rows[at] * np.float32(1 - share) + rows[after] * np.float32(share)
+        fps = self.schedule.fps
+        instant = index * SAMPLE_RATE * fps.denominator // fps.numerator
+        return FaceFrame(
+            index=index,
+            stamp_ns=self._origin_ns + self.schedule.nanoseconds(index),
+            coefficients=row[:COUNT].copy(),
+            activity=self._tracker.activity(instant),
+            loudness=float(row[COUNT]),
+            emotion=row[COUNT + 1 :].copy(),
+        )

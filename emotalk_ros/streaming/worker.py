@@ -1,8 +1,8 @@
-"""The one thread that owns the model: takes chunks from the queue, publishes frames. Knows nothing of ROS.
+"""The one thread that owns a voice: takes chunks from the queue, publishes frames. Knows nothing of ROS.
 
-When it falls behind, whole hops are skipped: their audio is heard (it is context), their frames are not computed, and
-the stamps of the others stay true. When the audio pauses, the frames still held back for look-ahead are computed with
-silence, the stream ends, and the next audio begins a new one.
+Queue and clock are its business, the face is `FaceStream`'s. When it falls behind, whole hops are skipped: their audio
+is heard (it is context), their frames are not computed, and the stamps of the others stay true. When the audio pauses,
+the stream ends, and the next audio begins a new one.
 """
 
 from __future__ import annotations
@@ -12,20 +12,16 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 
-import numpy as np
-
-from emotalk_ros.audio import AudioFormatError, AudioIntake, PcmChunk, Segment, frame_bytes
-from emotalk_ros.streaming import Engine, FaceFrame
+from emotalk_ros.audio import AudioFormatError, PcmChunk, frame_bytes
+from emotalk_ros.motion import FaceFrame
 from emotalk_ros.streaming.backlog import Backlog, Waiting
+from emotalk_ros.streaming.session import FaceStream, Step
 from emotalk_ros.streaming.statistics import Figures
 from emotalk_ros.units import NS, SAMPLE_RATE
-
-RESTING = 0.02
-"""Largest coefficient of a mouth that counts as at rest."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +29,12 @@ class WorkerSettings:
     """All in seconds.
 
     Attributes:
-        hop: audio between two runs of the network.
         max_lag: how far the worker may be behind before it skips hops.
         max_chunk: longest message accepted.
         idle_timeout: pause of the input after which the stream ends.
         rest_after: further pause after which an open mouth is closed, if the audio broke off while it spoke.
     """
 
-    hop: float
     max_lag: float = 1.0
     max_chunk: float = 60.0
     idle_timeout: float = 0.5
@@ -51,8 +45,7 @@ class Worker:
     """Start, offer chunks, stop.
 
     Args:
-        engine: owned by the worker's thread from `start` to `stop`.
-        intake: likewise.
+        stream: the voice; owned by the worker's thread from `start` to `stop`.
         settings: see `WorkerSettings`.
         publish: takes frames, called from the worker's thread.
         warn: takes a kind and a text, called from any thread.
@@ -61,15 +54,13 @@ class Worker:
 
     def __init__(
         self,
-        engine: Engine,
-        intake: AudioIntake,
+        stream: FaceStream,
         settings: WorkerSettings,
         publish: Callable[[list[FaceFrame]], None],
         warn: Callable[[str, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._engine = engine
-        self._intake = intake
+        self._stream = stream
         self._settings = settings
         self._publish = publish
         self._warn = warn
@@ -78,12 +69,9 @@ class Worker:
         self.figures = Figures()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._heard: deque[tuple[int, float]] = deque()  # (end of a piece of audio, its arrival)
-        self._open = False
-        self._pause_at = math.inf  # when the running stream ends, or the next resting frame is due
-        self._resting: deque[FaceFrame] = deque()
-        self._last: FaceFrame | None = None
-        self._skip_samples = 0
+        self._arrivals: deque[tuple[int, float]] = deque()  # (end of a piece of audio, its arrival)
+        self._pause_at = math.inf  # when the running stream ends, or the next closing frame is due
+        self._closing: deque[FaceFrame] = deque()
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
     # -- from other threads ------------------------------------------------------------------------------------------
@@ -146,116 +134,72 @@ class Worker:
         except Exception as error:  # device lost, out of memory, a bug: say so and go on with the next audio
             self.figures.failures += 1
             self._warn("failure", f"inference failed ({type(error).__name__}: {error}); the stream starts anew")
-            self._engine.reset()
-            self._forget()
+            self._stream.reset()
+            self._arrivals.clear()
+            self._pause_at = math.inf
 
     def _take(self, waiting: Waiting) -> None:
-        begin = self._clock()
-        self._resting.clear()
+        """The frames of a chunk, hop by hop, so that the first ones of a long chunk don't wait for its last."""
+        begin, due, taken = self._clock(), waiting.due, False
+        self._closing.clear()
         try:
-            segments = self._intake.push(waiting.chunk)
+            steps = self._stream.steps(waiting.chunk)
+            self._skip_if_behind(due)
+            for step in steps:
+                self._send(step, waiting.arrived)
+                due += len(step.audio) / SAMPLE_RATE
+                taken = True
+                if self._stop.is_set():
+                    return
+                self._skip_if_behind(due)
         except AudioFormatError as error:
             self._warn(kind_of(str(error)), f"audio refused: {error}")
             return
-        for text in self._intake.take_warnings():
+        for text in self._stream.take_warnings():
             self._warn(kind_of(text), f"audio: {text}")
-        due = waiting.due
-        for segment in segments:
-            if segment.reset:
-                self._end_stream()
-            self._feed(segment, waiting.arrived, due)
-            due += len(segment.samples) / SAMPLE_RATE
-        if segments:
+        if taken:
             self._pause_at = waiting.due + waiting.seconds + self._settings.idle_timeout
         self.figures.worked(self._clock(), self._clock() - begin, waiting.seconds)
 
-    def _feed(self, segment: Segment, arrived: float, due: float) -> None:
-        """In pieces of a hop, so that the first frames of a long chunk don't wait for its last."""
-        step = max(1, round(self._settings.hop * SAMPLE_RATE))
-        for at in range(0, len(segment.samples), step):
-            if self._stop.is_set():
-                return
-            piece = segment.samples[at : at + step]
-            self._skip_if_behind(due + at / SAMPLE_RATE, len(piece))
-            stamp = segment.stamp_ns + at * NS // SAMPLE_RATE
-            self._heard.append((stamp + len(piece) * NS // SAMPLE_RATE, arrived))
-            if not self._open:
-                self._open = True
-                self.figures.streams += 1
-            self._send(self._engine.feed(piece, stamp))
-
-    def _skip_if_behind(self, due: float, samples: int) -> None:
-        if self._skip_samples > 0:
-            self._skip_samples -= samples
-            return
+    def _skip_if_behind(self, due: float) -> None:
         lag = self._clock() - due
-        if lag <= self._settings.max_lag:
+        if lag <= self._settings.max_lag or self._stream.skipping:
             return
-        hops = math.ceil(lag / self._settings.hop)
-        self._engine.skip_hops(hops)
-        self._skip_samples = round(hops * self._settings.hop * SAMPLE_RATE)
+        hops = math.ceil(lag / self._stream.schedule.hop_seconds)
+        self._stream.skip(hops)
         self.figures.skipped_hops += hops
         self._warn("behind", f"{lag:.2f} s behind the audio: {hops} hops are skipped")
 
-    def _send(self, frames: list[FaceFrame]) -> None:
-        if not frames:
-            return
-        self._publish(frames)
-        now = self._clock()
-        self._last = frames[-1]
-        self.figures.published([now - self._arrival(frame.stamp_ns) for frame in frames])
+    def _send(self, step: Step, arrived: float) -> None:
+        self.figures.streams += step.begins
+        if len(step.audio):
+            self._arrivals.append((step.stamp_ns + len(step.audio) * NS // SAMPLE_RATE, arrived))
+        if step.frames:
+            self._publish(step.frames)
+            now = self._clock()
+            self.figures.published([now - self._arrival(frame.stamp_ns) for frame in step.frames])
+        if step.ends:
+            self._arrivals.clear()
 
     def _arrival(self, stamp_ns: int) -> float:
         """When the audio at `stamp_ns` arrived; pieces before it are forgotten, as frames come in order."""
-        while len(self._heard) > 1 and self._heard[0][0] <= stamp_ns:
-            self._heard.popleft()
-        return self._heard[0][1] if self._heard else self._clock()
-
-    # -- pauses ------------------------------------------------------------------------------------------------------
+        while len(self._arrivals) > 1 and self._arrivals[0][0] <= stamp_ns:
+            self._arrivals.popleft()
+        return self._arrivals[0][1] if self._arrivals else self._clock()
 
     def _paused(self) -> None:
-        if self._open:
-            for segment in self._intake.flush():
-                self._send(self._engine.feed(segment.samples, segment.stamp_ns))
-            self._end_stream()
+        """No audio came: first the stream ends; later the mouth closes, frame by frame, if it was left open."""
+        if self._stream.open:
+            for step in self._stream.end_steps():
+                self._send(step, self._clock())
             self._pause_at = self._clock() + self._settings.rest_after
-        elif self._resting:
-            self._publish([self._resting.popleft()])
-            self._pause_at = self._clock() + 1.0 / self._engine.fps if self._resting else math.inf
-        elif self._last is not None:
-            self._resting.extend(self._closing(self._last))
-            self._last = None
-            self._pause_at = self._clock() if self._resting else math.inf
-
-    def _end_stream(self) -> None:
-        """Publish what is held back for look-ahead; the next audio begins a new stream."""
-        self._send(self._engine.flush())
-        self._forget()
-
-    def _forget(self) -> None:
-        """Nothing of the stream that ended counts for the next one (the engine is reset already)."""
-        self._open = False
-        self._heard.clear()
-        self._skip_samples = 0
-        self._pause_at = math.inf
-
-    def _closing(self, last: FaceFrame) -> Iterable[FaceFrame]:
-        """Frames from `last` to rest, on its grid, from now on (its audio is over since a while); none if it rests."""
-        if float(np.abs(last.coefficients).max()) <= RESTING:
             return
-        ago = self._settings.idle_timeout + self._settings.rest_after
-        first = last.index + max(1, math.ceil(ago * self._engine.fps))
-        for step in range(round(0.3 * self._engine.fps)):
-            weight = 1.0 - (step + 1) / round(0.3 * self._engine.fps)
-            weight = weight * weight * (3.0 - 2.0 * weight)
-            index = first + step
-            yield replace(
-                last,
-                index=index,
-                stamp_ns=last.stamp_ns + round((index - last.index) * NS / self._engine.fps),
-                coefficients=last.coefficients * np.float32(weight),
-                activity=0.0,
-            )
+        if self._closing:
+            self._publish([self._closing.popleft()])
+            self._pause_at = self._clock() + 1.0 / self._stream.fps if self._closing else math.inf
+            return
+        self._closing.extend(self._stream.closing(self._settings.idle_timeout + self._settings.rest_after))
+        self._pause_at = self._clock() if self._closing else math.inf
 
 
 def duration(chunk: PcmChunk) -> float:

@@ -76,7 +76,7 @@ def test_it_does_not_grow_and_computes_the_new_positions_only(monkeypatch):
 
 @pytest.mark.parametrize("window", [WINDOW, 100])
 def test_hops_left_out_change_nothing_in_the_others(window):
-    model, audio = small_model("streaming_prosody", sonority_share=0.5), speechlike(samples(150))
+    model, audio = small_model("streaming_prosody"), speechlike(samples(150))
     every, all_states, _ = hop_by_hop(model, audio, 90, window)
     hops = [k for k in range(30) if k not in (2, 3, 4, 20, 21)]
     some, states, _ = hop_by_hop(model, audio, 90, window, hops)
@@ -86,7 +86,7 @@ def test_hops_left_out_change_nothing_in_the_others(window):
 
 
 def test_speech_that_does_not_go_on_from_what_is_known_begins_anew():
-    model, audio = small_model("streaming_prosody", sonority_share=0.5), speechlike(samples(150))
+    model, audio = small_model("streaming_prosody"), speechlike(samples(150))
     memory, fresh = hop_by_hop(model, audio, 30)[2], model.stream_memory(WINDOW)
     piece = audio[samples(90) : samples(122)]
     made = [model.analyse(piece, memory=m, start=90, frames=20).coefficients for m in (memory, fresh)]

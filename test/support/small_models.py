@@ -52,13 +52,6 @@ VARIANTS = {
         "emotion_config": {**MEL_ENCODER, "conv_stride": [1, 2, 1]},
         **STREAMING,
     },
-    "streaming_sonority": {
-        "frontend": "mel",
-        "content_config": MEL_ENCODER,
-        "emotion_config": MEL_ENCODER,
-        "sonority_share": 0.5,
-        **STREAMING,
-    },
     "grid_full": {
         "frontend": "mel",
         "content_config": MEL_ENCODER,

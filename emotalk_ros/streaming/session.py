@@ -1,0 +1,242 @@
+"""One voice: audio of any form in, finished frames out. What the node, replay, `animate` and evaluation all use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from emotalk_ros.audio.intake import AudioIntake, IntakeStatistics, PcmChunk
+from emotalk_ros.audio.pcm import Samples, finite
+from emotalk_ros.audio.timeline import TimelineSettings
+from emotalk_ros.motion.frame import FaceFrame
+from emotalk_ros.motion.pipeline import MotionPipeline, MotionSettings, closing_frames
+from emotalk_ros.motion.stage import FrameContext
+from emotalk_ros.streaming.engine import Controls, Engine, EngineStatistics, FaceModel
+from emotalk_ros.streaming.schedule import StreamSettings, WindowSchedule
+from emotalk_ros.units import NS, SAMPLE_RATE
+
+OFFLINE_CAUSAL = StreamSettings(hop=20.0, context=10.0)
+OFFLINE_FULL = StreamSettings(hop=10.0, context=10.0, lookahead=2.0)
+DEFAULT_MOTION = MotionSettings()
+_NOTHING: Samples = np.zeros(0, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A piece of audio that the stream took, and the frames that it completed."""
+
+    audio: Samples
+    """(n,) mono 16 kHz as the network hears it; n may be 0 at the end of a stream."""
+    stamp_ns: int
+    """Time of its first sample."""
+    frames: list[FaceFrame]
+    begins: bool = False
+    """The audio is the first of a new stream."""
+    ends: bool = False
+    """The frames are the last of a stream."""
+
+
+class FaceStream:
+    """One voice: owns its intake, its engine and its motion pipeline. Several voices may share a model.
+
+    No clock, no thread: the frames depend on the audio alone, and not on how it was cut. This is where audio is
+    checked: NaN and infinite samples become silence, and are counted in `intake`.
+
+    Args:
+        model: `EmoTalk`, a baseline, or whatever has `config` and `analyse`.
+        settings: hop, context, look-ahead, frame rate; checked against the model (ValueError).
+        controls: style and emotion.
+        motion: settings of the stages; None hands out the network's coefficients as they are.
+        trust_stamps: False: chunks follow each other whatever their stamps say (see `TimelineSettings`).
+        channel: which channel of chunks to listen to, counted from 0; None: the mean of all.
+    """
+
+    def __init__(
+        self,
+        model: FaceModel,
+        settings: StreamSettings | None = None,
+        controls: Controls | None = None,
+        motion: MotionSettings | None = DEFAULT_MOTION,
+        *,
+        trust_stamps: bool = True,
+        channel: int | None = None,
+    ) -> None:
+        self._engine = Engine(model, settings, controls)
+        # A gap as long as the context leaves nothing to go on from.
+        gap = self._engine.settings.context
+        self._intake = AudioIntake(TimelineSettings(max_gap=gap, trust_stamps=trust_stamps), channel)
+        self._pipeline = None if motion is None else MotionPipeline(motion, self.fps)
+        self._piece = max(1, round(self.schedule.hop_seconds * SAMPLE_RATE))
+        self._last: FaceFrame | None = None
+
+    @property
+    def fps(self) -> float:
+        """Frames per second that come out."""
+        return self._engine.fps
+
+    @property
+    def schedule(self) -> WindowSchedule:
+        """Hop, look-ahead and context as they came out."""
+        return self._engine.schedule
+
+    @property
+    def emotion_labels(self) -> tuple[str, ...]:
+        """Names of the frames' `emotion`."""
+        return self._engine.emotion_labels
+
+    @property
+    def controls(self) -> Controls:
+        """Style and emotion; assign from any thread (ValueError when the model cannot follow): see `Controls`."""
+        return self._engine.controls
+
+    @controls.setter
+    def controls(self, controls: Controls) -> None:
+        self._engine.controls = controls
+
+    @property
+    def motion(self) -> MotionSettings | None:
+        """Settings of the stages; may be assigned between two steps, unless the stream was made without stages."""
+        return None if self._pipeline is None else self._pipeline.settings
+
+    @motion.setter
+    def motion(self, settings: MotionSettings) -> None:
+        if self._pipeline is None:
+            raise ValueError("this stream was made without motion stages")
+        self._pipeline.settings = settings
+
+    @property
+    def open(self) -> bool:
+        """Whether a stream is under way: audio came since the last end."""
+        return self._engine.origin_ns is not None
+
+    @property
+    def skipping(self) -> bool:
+        """Whether hops are still to be skipped."""
+        return self._engine.skipping
+
+    @property
+    def statistics(self) -> EngineStatistics:
+        """Counts of samples, hops and frames."""
+        return self._engine.statistics
+
+    @property
+    def intake(self) -> IntakeStatistics:
+        """Counts of gaps, repairs and refusals of the audio."""
+        return self._intake.statistics
+
+    def take_warnings(self) -> list[str]:
+        """What was repaired in the audio since the last call, readable, for a throttled log."""
+        return self._intake.take_warnings()
+
+    def push(self, audio: PcmChunk | ArrayLike, stamp_ns: int | None = None) -> list[FaceFrame]:
+        """Take audio; returns the frames that it completes, in order. See `steps`."""
+        return [frame for step in self.steps(audio, stamp_ns) for frame in step.frames]
+
+    def steps(self, audio: PcmChunk | ArrayLike, stamp_ns: int | None = None) -> Iterator[Step]:
+        """Take audio piece by piece, at most a hop each; what is not iterated over is not heard.
+
+        Args:
+            audio: a stamped chunk of any format (gaps, overlaps and jumps of its stamps are treated by `AudioIntake`),
+                or (n,) mono 16 kHz samples, full scale +-1, that follow what came before.
+            stamp_ns: of samples: time of the first one. It counts at the beginning of a stream (None: 0).
+
+        Raises:
+            AudioFormatError: a chunk that cannot be understood; it counts as lost, the stream goes on.
+            ValueError: samples that are not (n,), or whose stamp does not follow the audio before them.
+        """
+        if not isinstance(audio, PcmChunk):
+            yield from self._pieces(self._checked(audio), stamp_ns)
+            return
+        for segment in self._intake.push(audio):
+            if segment.reset:
+                yield from self._finish()
+            yield from self._pieces(segment.samples, segment.stamp_ns)
+
+    def end(self) -> list[FaceFrame]:
+        """The stream is over: the frames left, up to ceil(duration * fps) of them. The next audio begins another."""
+        return [frame for step in self.end_steps() for frame in step.frames]
+
+    def end_steps(self) -> Iterator[Step]:
+        """`end`, piece by piece."""
+        for segment in self._intake.flush():
+            yield from self._pieces(segment.samples, segment.stamp_ns)
+        yield from self._finish()
+
+    def closing(self, seconds: float) -> list[FaceFrame]:
+        """After `end`: frames that bring a face to rest which the end of the audio, `seconds` ago, left as it was."""
+        last, self._last = self._last, None
+        return [] if last is None else closing_frames(last, self.fps, seconds)
+
+    def skip(self, hops: int) -> None:
+        """Do not compute the next hops: their frames never come, all others and their stamps stay what they are."""
+        self._engine.skip_hops(hops)
+
+    def reset(self) -> None:
+        """Forget the stream; the next audio begins a new one."""
+        self._engine.reset()
+        if self._pipeline is not None:
+            self._pipeline.reset()
+
+    def _checked(self, audio: ArrayLike) -> Samples:
+        samples = np.asarray(audio, dtype=np.float32)
+        if samples.ndim != 1:
+            raise ValueError(f"expected mono audio of shape (n,), got {samples.shape}")
+        samples, bad = finite(samples)
+        self._intake.statistics.invalid_samples += bad
+        return samples
+
+    def _pieces(self, samples: Samples, stamp_ns: int | None) -> Iterator[Step]:
+        for at in range(0, len(samples), self._piece):
+            piece, begins = samples[at : at + self._piece], not self.open
+            frames = self._engine.feed(piece, None if stamp_ns is None else stamp_ns + at * NS // SAMPLE_RATE)
+            stamp = self._engine.end_ns - len(piece) * NS // SAMPLE_RATE
+            yield Step(piece, stamp, self._moved(frames), begins)
+
+    def _finish(self) -> Iterator[Step]:
+        if self.open:
+            end_ns = self._engine.end_ns
+            frames = self._moved(self._engine.flush())
+            self.reset()
+            yield Step(_NOTHING, end_ns, frames, ends=True)
+
+    def _moved(self, frames: list[FaceFrame]) -> list[FaceFrame]:
+        if self._pipeline is not None and frames:
+            controls = self.controls
+            context = FrameContext(self.fps, 1, self.emotion_labels, controls.emotion, controls.person, controls.level)
+            frames = [self._pipeline.step(frame, context) for frame in frames]
+        self._last = frames[-1] if frames else self._last
+        return frames
+
+
+def offline_settings(model: FaceModel, fps: float | None = None) -> StreamSettings:
+    """Long hops and a long context: clips up to one hop are one pass of the model, longer ones need no more memory."""
+    causal = getattr(model.config, "lookahead_samples", None) is not None
+    best = OFFLINE_CAUSAL if causal else OFFLINE_FULL
+    return StreamSettings(best.hop, best.context, best.lookahead, fps)
+
+
+def animate(
+    model: FaceModel,
+    audio: Samples | Iterable[Samples],
+    controls: Controls | None = None,
+    motion: MotionSettings | None = DEFAULT_MOTION,
+    fps: float | None = None,
+    settings: StreamSettings | None = None,
+) -> Iterator[FaceFrame]:
+    """Frames of a recording, ceil(duration * fps) of them, as they are ready.
+
+    Args:
+        model: see `FaceStream`.
+        audio: mono 16 kHz samples (n,), or pieces of them.
+        controls: style and emotion.
+        motion: settings of the stages; None leaves the network's coefficients as they are.
+        fps: frames per second; None: the model's.
+        settings: another geometry, for instance the live one; `fps` is then ignored.
+    """
+    stream = FaceStream(model, settings or offline_settings(model, fps), controls, motion)
+    for piece in [audio] if isinstance(audio, np.ndarray) else audio:
+        yield from stream.push(piece)
+    yield from stream.end()
