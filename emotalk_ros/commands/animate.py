@@ -71,6 +71,9 @@ def animate(
     level_jaw: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the mouth's opening that follows the loudness.")
     ] = 0.6,
+    expression: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="How much of the emotion's own expression is added; 0 for none.")
+    ] = 1.0,
     smoothing: Annotated[
         float, typer.Option(min=0.0, max=0.5, help="Time constant in seconds; closing lips pass.")
     ] = 0.02,
@@ -96,6 +99,7 @@ def animate(
         jobs = plan(audio, output, form.value if form else None)
         from emotalk_ros.motion import MotionSettings
         from emotalk_ros.motion.stages.blinks import BlinkSettings
+        from emotalk_ros.motion.stages.expression import ExpressionSettings
         from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothingSettings
         from emotalk_ros.motion.stages.gains import GainSettings
         from emotalk_ros.motion.stages.level_jaw import LevelJawSettings
@@ -104,6 +108,7 @@ def animate(
 
         stages = MotionSettings(
             level_jaw=LevelJawSettings(level_jaw),
+            expression=ExpressionSettings(expression),
             gains=GainSettings(gain),
             smoothing=SmoothingSettings(smoothing),
             expression_smoothing=ExpressionSmoothingSettings(expression_smoothing),

@@ -10,6 +10,7 @@ from emotalk_ros.audio.messages import STAMP_OF, STAMPS, InputSettings, PcmForma
 from emotalk_ros.emotions import EMOTIONS
 from emotalk_ros.motion import MotionSettings
 from emotalk_ros.motion.stages.blinks import BlinkSettings
+from emotalk_ros.motion.stages.expression import ExpressionSettings
 from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothingSettings
 from emotalk_ros.motion.stages.gains import GainSettings
 from emotalk_ros.motion.stages.level_jaw import LevelJawSettings
@@ -106,6 +107,7 @@ PARAMETERS = (
     Row("output.fps", 0.0, "frames per second that come out, 10 to 120; 0: the network's own", 0.0, 120.0, live=False),
     Row("output.frame_id", "face", "frame_id of the messages", live=False),
     Row("output.level_jaw", 0.6, "share of the mouth's opening that follows the loudness; 0 for none", 0.0, 1.0),
+    Row("output.expression", 1.0, "how much of the emotion's own expression is added; 0 for none", 0.0, 1.0),
     Row("output.gain", 1.0, "factor of all coefficients", 0.0, 4.0),
     Row("output.mouth_gain", 1.0, "further factor of jaw, mouth, tongue, puffed cheeks", 0.0, 4.0),
     Row("output.upper_gain", 1.0, "further factor of brows, eyes, cheek squints, nose", 0.0, 4.0),
@@ -134,6 +136,7 @@ def motion_settings(values: Values) -> MotionSettings:
     """What `output.*` asks of the motion stages. Raises ValueError."""
     return MotionSettings(
         level_jaw=LevelJawSettings(values["output.level_jaw"]),
+        expression=ExpressionSettings(values["output.expression"]),
         gains=GainSettings(
             values["output.gain"],
             values["output.mouth_gain"],

@@ -94,7 +94,18 @@ def test_orders_map_by_name(folder, tmp_path):
 def test_the_frames_are_those_of_predict_when_nothing_is_finished(folder, tmp_path):
     from emotalk_ros.audio import load_audio
 
-    plain = ("--smoothing", "0", "--expression-smoothing", "0", "--no-rest", "--no-blinks")
+    plain = (
+        "--level-jaw",
+        "0",
+        "--expression",
+        "0",
+        "--smoothing",
+        "0",
+        "--expression-smoothing",
+        "0",
+        "--no-rest",
+        "--no-blinks",
+    )
     call(folder, "@speech.wav", "-o", str(tmp_path / "a.npz"), *plain)
     expected = load_model(folder / "model").predict(load_audio(folder / "speech.wav"))
     np.testing.assert_allclose(np.load(tmp_path / "a.npz")["coefficients"], expected.clip(0, 1), atol=1e-5)

@@ -20,7 +20,8 @@ from emotalk_ros.evaluation.plain_json import to_json
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import INDEX, FaceBasis, default_face
 from emotalk_ros.files import LEFTOVERS
-from emotalk_ros.motion.finish import FinishSettings
+from emotalk_ros.motion import MotionSettings
+from emotalk_ros.motion.stages.blinks import BlinkSettings
 from emotalk_ros.reports.evaluation import evaluation_page
 from emotalk_ros.reports.example import example_section
 
@@ -38,8 +39,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> list[Subject]:
     folder = tmp_path_factory.mktemp("models")
-    still = FinishSettings(blinks=False)
-    return [Subject(save_model(folder / name, seed), finish=still) for seed, name in enumerate(("one", "two"))]
+    still = MotionSettings(blinks=BlinkSettings(on=False))
+    return [Subject(save_model(folder / name, seed), motion=still) for seed, name in enumerate(("one", "two"))]
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,10 @@ from emotalk_ros.evaluation.replay import Topics, replay
 from emotalk_ros.evaluation.replay_findings import findings
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import INDEX, FaceBasis, default_face
+from emotalk_ros.motion import MotionSettings
+from emotalk_ros.motion.stages.blinks import BlinkSettings
 from emotalk_ros.reports.replay_run import Outputs, replay_bag
+from emotalk_ros.streaming import FaceStream, StreamSettings
 
 SECONDS = 2.0
 FPS = 30.0
@@ -58,42 +60,18 @@ def jaw(audio: np.ndarray, frames: int | None = None) -> np.ndarray:
     return motion
 
 
-@dataclass
-class Frame:
-    index: int
-    stamp_ns: int
-    coefficients: np.ndarray
-    activity: float
-    emotion: np.ndarray
+class LoudnessModel:
+    """`jaw` as a model, each frame when 100 ms behind it are there: a voice whose truth is known."""
+
+    config = SimpleNamespace(fps=30, lookahead_samples=1600, resampling="grid", emotion_labels=EMOTIONS)
+
+    def analyse(self, audio: np.ndarray, person: int = 0, level: float = 1.0, emotion: Any = None) -> Any:
+        motion = jaw(audio)
+        return SimpleNamespace(coefficients=motion, frame_emotion_logits=np.zeros((len(motion), 8), np.float32))
 
 
-class LoudnessEngine:
-    """Frames of `jaw`, each when 100 ms behind it are there: an engine whose truth is known."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.samples = np.zeros(0, np.float32)
-        self.origin: int | None = None
-        self.next = 0
-
-    def feed(self, samples: np.ndarray, stamp_ns: int | None = None) -> list[Any]:
-        self.origin = stamp_ns if self.origin is None else self.origin
-        self.samples = np.concatenate([self.samples, samples])
-        return self._until((len(self.samples) / 16000 - 0.1) * FPS)
-
-    def flush(self) -> list[Any]:
-        return self._until(len(self.samples) / 16000 * FPS - 1e-9)
-
-    def _until(self, stop: float) -> list[Any]:
-        made = []
-        motion = jaw(self.samples, max(math.ceil(stop), 0)) if stop > self.next else None
-        while self.next < stop and motion is not None:
-            stamp = (self.origin or 0) + round(self.next * 1e9 / FPS)
-            made.append(Frame(self.next, stamp, motion[self.next], 1.0, np.full(8, 0.125, np.float32)))
-            self.next += 1
-        return made
+def voice() -> FaceStream:
+    return FaceStream(LoudnessModel(), StreamSettings(hop=1 / 30, context=4.0), motion=None)
 
 
 def make_bag(path: Path, **topics: Any) -> Path:
@@ -109,7 +87,7 @@ def make_bag(path: Path, **topics: Any) -> Path:
 
 def judged(path: Path, basis: FaceBasis, topics: Topics | None = None) -> dict[str, Any]:
     with open_bag(path) as bag:
-        replayed = replay(bag, LoudnessEngine(), fps=FPS, labels=EMOTIONS, topics=topics)
+        replayed = replay(bag, voice(), topics=topics)
         return findings(bag, replayed, basis, {"name": "loudness"})
 
 
@@ -241,7 +219,7 @@ def test_audio_of_other_packages(
         if definitions == "absent":  # as in sqlite3 bags of Humble and older
             for topic in bag.topics.values():
                 topic.definition = ""
-        replayed = replay(bag, LoudnessEngine(), fps=FPS)
+        replayed = replay(bag, voice())
         assert bag.problems == []
     assert len(replayed.frames) == 30
     assert replayed.frames.stamp_ns[0] == pytest.approx(START_NS, abs=20_000_000)
@@ -388,13 +366,14 @@ def test_damaged_bag_gives_a_partial_report_and_exit_code_2(tmp_path: Path, mode
     assert "Incomplete data" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_another_seed_blinks_elsewhere_and_no_finishing_at_all(tmp_path: Path, model: Path, basis: FaceBasis) -> None:
-    from emotalk_ros.motion.finish import FinishSettings
-
+def test_another_seed_blinks_elsewhere_and_no_motion_stage_at_all(
+    tmp_path: Path, model: Path, basis: FaceBasis
+) -> None:
     bag = make_bag(tmp_path / "bag")
     digests = set()
-    for number, finish in enumerate((FinishSettings(seed=0), FinishSettings(seed=3), None)):
+    settings = (MotionSettings(blinks=BlinkSettings(seed=0)), MotionSettings(blinks=BlinkSettings(seed=3)), None)
+    for number, motion in enumerate(settings):
         outputs = Outputs(tmp_path / f"out{number}", html=False, merged=False)
-        found = replay_bag(bag, Subject(model, finish=finish), basis, outputs).findings
+        found = replay_bag(bag, Subject(model, motion=motion), basis, outputs).findings
         digests.add(json.dumps(found["motion"]["mean_coefficients"], sort_keys=True))
     assert len(digests) >= 2

@@ -55,15 +55,16 @@ def test_the_size_of_the_chunks_does_not_matter(graph, speech, expect_frames, ch
     np.testing.assert_allclose(values, again, atol=1e-5)
 
 
-def test_what_is_published_is_what_the_engine_computes(graph, speech, expect_frames, model_path):
+def test_what_is_published_is_what_a_stream_computes(graph, speech, expect_frames, model_path):
     from emotalk_ros.model import load_model
-    from emotalk_ros.motion.finish import Finisher, FinishSettings
-    from emotalk_ros.streaming import Engine
+    from emotalk_ros.motion import MotionSettings
+    from emotalk_ros.motion.stages.blinks import BlinkSettings
+    from emotalk_ros.streaming import FaceStream
 
     graph.speak(speech, encoding="f32le")
     frames = graph.wait_frames(expect_frames)
-    engine = Engine(load_model(model_path), finisher=Finisher(FinishSettings(blinks=False)))
-    offline = engine.feed(speech) + engine.flush()
+    stream = FaceStream(load_model(model_path), motion=MotionSettings(blinks=BlinkSettings(on=False)))
+    offline = stream.push(speech) + stream.end()
     np.testing.assert_allclose([f.coefficients for f in frames], [f.coefficients for f in offline], atol=1e-5)
     np.testing.assert_allclose([f.speech_activity for f in frames], [f.activity for f in offline], atol=1e-6)
 

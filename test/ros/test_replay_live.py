@@ -14,7 +14,8 @@ from emotalk_ros.bags.bag import open_bag
 from emotalk_ros.evaluation.replay import Topics
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import default_face
-from emotalk_ros.motion.finish import FinishSettings
+from emotalk_ros.motion import MotionSettings
+from emotalk_ros.motion.stages.blinks import BlinkSettings
 from emotalk_ros.nodes import replay_live
 from emotalk_ros.reports.replay_run import Outputs, replay_bag
 
@@ -43,7 +44,7 @@ def bag(tmp_path, speech):
 
 def test_live_and_deterministic_replay_agree(graph, model_path, bag, tmp_path, expect_frames, capsys):
     graph.start_emotalk(model_path)
-    subject = Subject(model_path, finish=FinishSettings(blinks=False))
+    subject = Subject(model_path, motion=MotionSettings(blinks=BlinkSettings(on=False)))
     face = default_face()
     calm = replay_bag(bag, subject, face, Outputs(tmp_path / "calm", html=False))
     live = replay_bag(

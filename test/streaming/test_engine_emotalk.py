@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from emotalk_ros.model import EmoTalk, EmoTalkConfig, EmotionControl
-from emotalk_ros.motion.finish import Finisher
-from emotalk_ros.streaming import Controls, Engine, StreamSettings, animate
+from emotalk_ros.streaming import Controls, Engine, FaceStream, StreamSettings, animate
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,11 +28,15 @@ def model():
     return network
 
 
-def run(engine, audio, size):
+def run(stream, audio, size):
     frames = []
     for at in range(0, len(audio), size):
-        frames += engine.feed(audio[at : at + size])
-    return frames + engine.flush()
+        frames += stream.push(audio[at : at + size])
+    return frames + stream.end()
+
+
+def raw(model, settings):
+    return FaceStream(model, settings, motion=None)
 
 
 def coefficients(frames):
@@ -43,16 +46,16 @@ def coefficients(frames):
 @pytest.mark.parametrize("hop", [1 / 30, 0.1])
 def test_streamed_equals_offline_with_the_context_over_the_clip(model, speech, hop):
     clip = speech[:24017]
-    streamed = coefficients(run(Engine(model, StreamSettings(hop=hop, context=2.0)), clip, 320))
+    streamed = coefficients(run(raw(model, StreamSettings(hop=hop, context=2.0)), clip, 320))
     assert np.ptp(streamed, axis=0).max() > 0.1  # the network does move
     np.testing.assert_allclose(streamed, model.predict(clip), atol=1e-5)
 
 
-def test_every_cutting_gives_the_same_frames_with_finishing_and_interpolation(model, speech):
+def test_every_cutting_gives_the_same_frames_with_motion_and_interpolation(model, speech):
     clip = speech[:24017]
 
     def frames(size):
-        return run(Engine(model, StreamSettings(context=1.0, fps=50), finisher=Finisher(fps=50)), clip, size)
+        return run(FaceStream(model, StreamSettings(context=1.0, fps=50)), clip, size)
 
     whole = frames(len(clip))
     for size in (7, 320):
@@ -64,19 +67,19 @@ def test_every_cutting_gives_the_same_frames_with_finishing_and_interpolation(mo
 
 
 def test_a_short_context_gives_every_frame_too(model, speech):
-    frames = run(Engine(model, StreamSettings(hop=0.1, context=0.2)), speech, 5000)
+    frames = run(raw(model, StreamSettings(hop=0.1, context=0.2)), speech, 5000)
     assert [f.index for f in frames] == list(range(model.frame_count(len(speech))))
 
 
 def test_emotion_control_acts_from_the_next_hop_and_not_on_the_emotion_heard(model, speech):
-    engine = Engine(model, StreamSettings(context=4.0))
-    plain = run(engine, speech, 1600)
+    stream = raw(model, StreamSettings(context=4.0))
+    plain = run(stream, speech, 1600)
     frames = []
     for at in range(0, len(speech), 1600):
         if at == 16000:
-            engine.controls = Controls(emotion=EmotionControl.of("angry"))
-        frames += engine.feed(speech[at : at + 1600])
-    frames += engine.flush()
+            stream.controls = Controls(emotion=EmotionControl.of("angry"))
+        frames += stream.push(speech[at : at + 1600])
+    frames += stream.end()
     change = np.abs(coefficients(frames) - coefficients(plain)).max(axis=1)
     first = int(np.flatnonzero(change > 1e-6)[0])
     assert 24 <= first <= 30
@@ -85,7 +88,7 @@ def test_emotion_control_acts_from_the_next_hop_and_not_on_the_emotion_heard(mod
 
 
 def test_offline_pass_equals_predict(model, speech):
-    np.testing.assert_allclose(coefficients(animate(model, speech)), model.predict(speech), atol=1e-5)
+    np.testing.assert_allclose(coefficients(animate(model, speech, motion=None)), model.predict(speech), atol=1e-5)
 
 
 def test_the_papers_geometry_streams_in_aligned_windows(speech):
@@ -97,9 +100,9 @@ def test_the_papers_geometry_streams_in_aligned_windows(speech):
     )
     network = EmoTalk(config).eval()
     assert config.lookahead_samples is None
-    frames = run(Engine(network, StreamSettings(hop=0.2, context=1.0)), speech, 320)
+    frames = run(raw(network, StreamSettings(hop=0.2, context=1.0)), speech, 320)
     assert len(frames) == 91
-    short = run(Engine(network, StreamSettings(hop=0.2, context=1.0)), speech[:50], 50)
+    short = run(raw(network, StreamSettings(hop=0.2, context=1.0)), speech[:50], 50)
     assert len(short) == 1
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from emotalk_ros.audio import AudioIntake, PcmChunk, encode_pcm
+from emotalk_ros.audio import PcmChunk, encode_pcm
 from emotalk_ros.audio.capture import CaptureClock
 from emotalk_ros.nodes.runtime import Throttled
-from emotalk_ros.streaming import Engine, StreamSettings
+from emotalk_ros.streaming import FaceStream, StreamSettings
 from emotalk_ros.streaming.backlog import Backlog
 from emotalk_ros.streaming.worker import Worker, WorkerSettings
 
@@ -17,7 +17,7 @@ T0 = 1_000 * NS
 class _Result:
     def __init__(self, count):
         self.coefficients = np.full((count, 52), 0.5, np.float32)
-        self.emotion_probabilities = np.full((count, 2), 0.5, np.float32)
+        self.frame_emotion_logits = np.zeros((count, 2), np.float32)
 
 
 class _Config:
@@ -59,10 +59,9 @@ def clock():
 def bench(clock):
     """(worker, model, frames published, warnings)."""
     model, frames, warnings = Model(clock), [], []
-    settings = WorkerSettings(hop=0.1, max_lag=0.5, max_chunk=60.0, idle_timeout=0.5, rest_after=2.0)
+    settings = WorkerSettings(max_lag=0.5, max_chunk=60.0, idle_timeout=0.5, rest_after=2.0)
     worker = Worker(
-        Engine(model, StreamSettings(hop=0.1)),
-        AudioIntake(),
+        FaceStream(model, StreamSettings(hop=0.1), motion=None),
         settings,
         frames.extend,
         lambda kind, text: warnings.append(text),

@@ -1,4 +1,4 @@
-"""Chunks with any stamps, through the intake and the engine: what comes out is always whole streams on their grids."""
+"""Chunks with any stamps, through one voice: what comes out is always whole streams on their grids."""
 
 from itertools import pairwise
 
@@ -7,8 +7,8 @@ from fake_model import CausalFake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotalk_ros.audio import AudioIntake, PcmChunk, encode_pcm
-from emotalk_ros.streaming import Engine, StreamSettings
+from emotalk_ros.audio import PcmChunk, encode_pcm
+from emotalk_ros.streaming import FaceStream, StreamSettings
 
 T0 = 1_700_000_000_000_000_000
 NS = 10**9
@@ -16,23 +16,14 @@ MOVES = ["next"] * 6 + ["gap", "overlap", "jump", "back", "repeat", "unstamped",
 
 
 def play(chunks):
-    """As a node does: a reset ends the stream. Returns (samples, frames) of each stream."""
-    intake, engine, streams = AudioIntake(), Engine(CausalFake(), StreamSettings(context=1.0)), [[0, [], None]]
-
-    def take(segments):
-        for segment in segments:
-            if segment.reset:
-                streams[-1][1].extend(engine.flush())
-                streams.append([0, [], None])
-            if streams[-1][2] is None:
-                streams[-1][2] = segment.stamp_ns
-            streams[-1][0] += len(segment.samples)
-            streams[-1][1].extend(engine.feed(segment.samples, segment.stamp_ns))
-
-    for chunk in chunks:
-        take(intake.push(chunk))
-    take(intake.flush())
-    streams[-1][1].extend(engine.flush())
+    """(samples, frames, origin) of each stream that one voice makes of chunks."""
+    voice, streams = FaceStream(CausalFake(), StreamSettings(context=1.0), motion=None), []
+    for steps in (*(voice.steps(chunk) for chunk in chunks), voice.end_steps()):
+        for step in steps:
+            if step.begins:
+                streams.append([0, [], step.stamp_ns])
+            streams[-1][0] += len(step.audio)
+            streams[-1][1].extend(step.frames)
     return streams
 
 

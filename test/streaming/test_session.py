@@ -1,4 +1,4 @@
-"""The streaming contract, on a model whose every frame is known."""
+"""The streaming contract of one voice, on a model whose every frame is known."""
 
 import dataclasses
 import tracemalloc
@@ -9,20 +9,24 @@ from fake_model import CausalFake, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotalk_ros.motion.finish import Finisher, FinishSettings
-from emotalk_ros.streaming import Controls, Engine, StreamSettings, animate
+from emotalk_ros.streaming import Controls, FaceStream, StreamSettings, animate
 
 ORIGIN = 1_700_000_000_123_456_789
 
 
-def run(engine, audio, sizes, origin=ORIGIN):
-    """Feed in chunks of the given sizes (the last one repeats) and flush."""
+def raw(model, settings=None, controls=None):
+    """A voice without motion stages: frames as the network gives them."""
+    return FaceStream(model, settings, controls, motion=None)
+
+
+def run(stream, audio, sizes, origin=ORIGIN):
+    """Push in chunks of the given sizes (the last one repeats) and end."""
     frames, at, sizes = [], 0, list(sizes)
     while at < len(audio):
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-        frames += engine.feed(audio[at : at + size], origin + at * 10**9 // 16000)
+        frames += stream.push(audio[at : at + size], origin + at * 10**9 // 16000)
         at += size
-    return frames + engine.flush()
+    return frames + stream.end()
 
 
 def values(frames):
@@ -31,14 +35,13 @@ def values(frames):
 
 @pytest.mark.parametrize("fps", [None, 60, 59.94])
 def test_every_cutting_of_the_audio_gives_the_same_frames(fake, speech, fps):
-    def engine():
-        rate = fps or 30
-        return Engine(fake, StreamSettings(fps=fps), finisher=Finisher(FinishSettings(), rate))
+    def stream():
+        return FaceStream(fake, StreamSettings(fps=fps))
 
     speech = speech[3000:12001]
-    reference = run(engine(), speech, [len(speech)])
+    reference = run(stream(), speech, [len(speech)])
     for size in (1, 7, 320):
-        frames = run(engine(), speech, [size])
+        frames = run(stream(), speech, [size])
         assert [f.stamp_ns for f in frames] == [f.stamp_ns for f in reference]
         np.testing.assert_allclose(values(frames), values(reference), atol=1e-5)
 
@@ -54,13 +57,13 @@ def test_frames_are_on_the_grid_each_once_for_any_cutting(sizes, hop, fps, count
     random = np.random.default_rng(count)
     audio = (0.1 * random.standard_normal(count)).astype(np.float32)
     rate = fps or 30
-    frames = run(Engine(CausalFake(), StreamSettings(hop / 30, 1.0, fps=fps)), audio, sizes)
+    frames = run(raw(CausalFake(), StreamSettings(hop / 30, 1.0, fps=fps)), audio, sizes)
     assert [f.index for f in frames] == list(range(-(-count * rate // 16000)))
     assert [f.stamp_ns - ORIGIN for f in frames] == [round(n * 1e9 / rate) for n in range(len(frames))]
 
 
 def test_sixty_seconds_are_exactly_1800_frames(make_fake):
-    frames = run(Engine(make_fake(), StreamSettings(hop=1.0)), np.zeros(960_000, np.float32), [320])
+    frames = run(raw(make_fake(), StreamSettings(hop=1.0)), np.zeros(960_000, np.float32), [320])
     assert len(frames) == 1800
     assert [f.index for f in frames] == list(range(1800))
 
@@ -68,34 +71,34 @@ def test_sixty_seconds_are_exactly_1800_frames(make_fake):
 @pytest.mark.parametrize("count", [1, 533, 534, 1600, 1601, 48272])
 def test_streamed_equals_offline_when_the_context_covers_the_clip(fake, speech, count):
     clip = speech[:count]
-    frames = run(Engine(fake, StreamSettings(context=4.0)), clip, [160])
+    frames = run(raw(fake, StreamSettings(context=4.0)), clip, [160])
     np.testing.assert_allclose(np.stack([f.coefficients for f in frames]), fake.predict(clip), atol=1e-5)
 
 
 @pytest.mark.parametrize("hop", [1 / 30, 0.1, 0.5])
 def test_frames_hear_exactly_their_lookahead(fake, speech, hop):
     """Coefficient 50 of the fake is the last sample that a frame may hear: none may be missing, at any hop."""
-    frames = run(Engine(fake, StreamSettings(hop=hop, context=1.5)), speech, [480])
+    frames = run(raw(fake, StreamSettings(hop=hop, context=1.5)), speech, [480])
     for f in frames:
         last = f.index * 16000 // 30 + 1801 - 1
         assert f.coefficients[50] == pytest.approx(speech[last] if last < len(speech) else 0.0, abs=1e-7)
 
 
 def test_frames_come_as_soon_as_their_hop_and_lookahead_are_there(fake, speech):
-    engine = Engine(fake, StreamSettings())
+    stream = raw(fake, StreamSettings())
     late = []
     for at in range(0, 32000, 160):
-        for f in engine.feed(speech[at : at + 160]):
+        for f in stream.push(speech[at : at + 160]):
             late.append((at + 160) / 16000 - f.index / 30)
-    assert max(late) <= engine.schedule.latency + 0.010 + 1e-9
-    assert engine.schedule.latency == pytest.approx(0.0667 + 0.1126, abs=1e-3)
+    assert max(late) <= stream.schedule.latency + 0.010 + 1e-9
+    assert stream.schedule.latency == pytest.approx(0.0667 + 0.1126, abs=1e-3)
 
 
 def test_a_window_is_one_call_of_bounded_length(fake, speech):
-    engine = Engine(fake, StreamSettings())
-    run(engine, np.tile(speech, 4), [len(speech) * 4])
+    stream = raw(fake, StreamSettings())
+    run(stream, np.tile(speech, 4), [len(speech) * 4])
     assert max(fake.calls) <= 16000 * 2 + 1600 + 1600 + 1801
-    assert len(fake.calls) == engine.statistics.hops == -(-len(speech) * 4 // 1600)
+    assert len(fake.calls) == stream.statistics.hops == -(-len(speech) * 4 // 1600)
 
 
 def test_minutes_at_once_stay_within_the_ring(make_fake):
@@ -108,18 +111,18 @@ def test_minutes_at_once_stay_within_the_ring(make_fake):
             count = -(-len(audio) * 30 // 16000)
             return Result(np.zeros((count, 52), np.float32), np.zeros((count, 3), np.float32))
 
-    engine = Engine(Still(), StreamSettings(hop=1.0))
-    frames = engine.feed(np.zeros(9_600_000, np.float32))
+    stream = raw(Still(), StreamSettings(hop=1.0))
+    frames = stream.push(np.zeros(9_600_000, np.float32))
     assert len(frames) == 17970
-    assert engine._ring.capacity < 60_000 and len(engine._active) < 400 and len(engine._rows) < 40
+    assert stream._engine._ring.capacity < 60_000 and len(stream._engine._rows) < 40
     second = np.zeros(16000, np.float32)
     del frames
     tracemalloc.start()
     for _ in range(10):  # until everything kept has been replaced under the tracer's eyes
-        engine.feed(second)
+        stream.push(second)
     before = tracemalloc.get_traced_memory()[0]
     for _ in range(20):
-        engine.feed(second)
+        stream.push(second)
     assert tracemalloc.get_traced_memory()[0] - before < 20_000
     tracemalloc.stop()
 
@@ -129,33 +132,33 @@ def test_invalid_samples_never_reach_the_model(fake, speech):
     dirty[[100, 20000, 20001]] = [np.nan, np.inf, -np.inf]
     clean = dirty.copy()
     clean[[100, 20000, 20001]] = 0
-    engine = Engine(fake)
-    np.testing.assert_array_equal(values(run(engine, dirty, [333])), values(run(Engine(fake), clean, [333])))
-    assert engine.statistics.invalid_samples == 3
+    stream = raw(fake)
+    np.testing.assert_array_equal(values(run(stream, dirty, [333])), values(run(raw(fake), clean, [333])))
+    assert stream.intake.invalid_samples == 3
 
 
 def test_skipped_hops_leave_the_grid_and_the_other_frames_as_they_are(fake, speech):
-    reference = {f.index: f for f in run(Engine(fake), speech, [320])}
-    engine = Engine(fake)
-    frames = engine.feed(speech[:16000], ORIGIN)
-    engine.skip_hops(3)
-    frames += engine.feed(speech[16000:])
-    frames += engine.flush()
+    reference = {f.index: f for f in run(raw(fake), speech, [320])}
+    stream = raw(fake)
+    frames = stream.push(speech[:16000], ORIGIN)
+    stream.skip(3)
+    frames += stream.push(speech[16000:])
+    frames += stream.end()
     gone = sorted(set(reference) - {f.index for f in frames})
     assert len(gone) == 9
     assert gone == list(range(gone[0], gone[0] + 9))
-    assert engine.statistics.skipped_hops == 3
+    assert stream.statistics.skipped_hops == 3
     for f in frames:
         assert f.stamp_ns == reference[f.index].stamp_ns
         np.testing.assert_array_equal(f.coefficients, reference[f.index].coefficients)
 
 
 def test_skipping_at_an_interpolated_rate_never_invents_a_frame(fake, speech):
-    reference = {f.index: f for f in run(Engine(fake, StreamSettings(fps=50)), speech, [320])}
-    engine = Engine(fake, StreamSettings(fps=50))
-    frames = engine.feed(speech[:16000], ORIGIN)
-    engine.skip_hops(2)
-    frames += engine.feed(speech[16000:]) + engine.flush()
+    reference = {f.index: f for f in run(raw(fake, StreamSettings(fps=50)), speech, [320])}
+    stream = raw(fake, StreamSettings(fps=50))
+    frames = stream.push(speech[:16000], ORIGIN)
+    stream.skip(2)
+    frames += stream.push(speech[16000:]) + stream.end()
     assert [f.index for f in frames] == sorted({f.index for f in frames})
     for f in frames:
         np.testing.assert_allclose(f.coefficients, reference[f.index].coefficients, atol=1e-6)
@@ -163,7 +166,7 @@ def test_skipping_at_an_interpolated_rate_never_invents_a_frame(fake, speech):
 
 def test_interpolated_frames_lie_between_the_models(fake, speech):
     whole = fake.predict(speech)
-    frames = run(Engine(fake, StreamSettings(context=4.0, fps=60)), speech, [320])
+    frames = run(raw(fake, StreamSettings(context=4.0, fps=60)), speech, [320])
     assert len(frames) == -(-len(speech) * 60 // 16000)
     doubled = np.stack([f.coefficients for f in frames])
     np.testing.assert_allclose(doubled[0::2], whole[: len(doubled[0::2])], atol=1e-5)
@@ -173,10 +176,10 @@ def test_interpolated_frames_lie_between_the_models(fake, speech):
 
 def test_controls_take_hold_at_the_next_hop_without_a_jump(fake, speech):
     audio = np.full(48000, 0.3, np.float32)
-    engine = Engine(fake, StreamSettings(context=4.0), Controls(level=0.0))
-    frames = engine.feed(audio[:24000])
-    engine.controls = dataclasses.replace(engine.controls, level=1.0)
-    frames += engine.feed(audio[24000:])
+    stream = raw(fake, StreamSettings(context=4.0), Controls(level=0.0))
+    frames = stream.push(audio[:24000])
+    stream.controls = dataclasses.replace(stream.controls, level=1.0)
+    frames += stream.push(audio[24000:])
     curve = np.array([f.coefficients[20] for f in frames])
     before = len(engine_frames := [f for f in frames if f.coefficients[20] == 0])
     assert engine_frames[-1].index < 45
@@ -185,15 +188,15 @@ def test_controls_take_hold_at_the_next_hop_without_a_jump(fake, speech):
 
 
 def test_controls_that_cannot_be_followed_are_refused(fake):
-    engine = Engine(fake)
+    stream = raw(fake)
     for bad, word in (
         (Controls(level=1.5), "0..1"),
         (Controls(person=24), "0..23"),
         (Controls(person=np.full(24, 0.5)), "sum to 1"),
     ):
         with pytest.raises(ValueError, match=word):
-            engine.controls = bad
-    assert engine.controls == Controls()
+            stream.controls = bad
+    assert stream.controls == Controls()
 
 
 def test_an_emotion_control_is_worked_out_once_not_at_every_hop(fake, speech):
@@ -208,63 +211,50 @@ def test_an_emotion_control_is_worked_out_once_not_at_every_hop(fake, speech):
     emotion, seen = Emotion(), []
     analyse = fake.analyse
     fake.analyse = lambda audio, **controls: (seen.append(controls["emotion"].model_inputs(fake)), analyse(audio))[1]
-    run(Engine(fake, controls=Controls(emotion=emotion)), speech, [320])
+    run(raw(fake, controls=Controls(emotion=emotion)), speech, [320])
     assert emotion.asked == 1 and len(seen) > 20 and seen[0] == seen[-1] == {"emotion_embedding": 1}
     emotion.stretch = True
     with pytest.raises(ValueError, match="whole clips"):
-        Engine(fake, controls=Controls(emotion=emotion))
+        raw(fake, controls=Controls(emotion=emotion))
 
 
 def test_audio_that_does_not_follow_is_refused_and_a_reset_begins_anew(fake, speech):
-    engine = Engine(fake)
-    engine.feed(speech[:8000], ORIGIN)
+    stream = raw(fake)
+    stream.push(speech[:8000], ORIGIN)
     with pytest.raises(ValueError, match=r"\+1\.000 s"):
-        engine.feed(speech[8000:9000], ORIGIN + 1_500_000_000)
-    engine.reset()
-    frames = engine.feed(speech, ORIGIN + 10**12)
+        stream.push(speech[8000:9000], ORIGIN + 1_500_000_000)
+    stream.reset()
+    frames = stream.push(speech, ORIGIN + 10**12)
     assert frames[0].index == 0 and frames[0].stamp_ns == ORIGIN + 10**12
     with pytest.raises(ValueError, match=r"shape \(n,\)"):
-        engine.feed(np.zeros((5, 2)))
+        stream.push(np.zeros((5, 2)))
 
 
 def test_empty_audio_and_an_empty_stream_give_nothing(fake):
-    engine = Engine(fake)
-    assert engine.feed(np.zeros(0)) == [] and engine.flush() == []
+    stream = raw(fake)
+    assert stream.push(np.zeros(0)) == [] and stream.end() == []
 
 
 def test_a_stream_that_sees_everything_runs_too(make_fake, speech):
     model = make_fake(lookahead_samples=None, resampling="align_corners", min_samples=720)
-    engine = Engine(model, StreamSettings(context=1.0))
-    frames = run(engine, speech, [320])
+    stream = raw(model, StreamSettings(context=1.0))
+    frames = run(stream, speech, [320])
     assert len(frames) == -(-len(speech) * 30 // 16000)
     steady = model.calls[15:-4]
     assert {n % 1600 for n in steady} == {0}
-    np.testing.assert_allclose(values(frames), values(run(Engine(model, StreamSettings(context=1.0)), speech, [7001])))
-    assert len(run(Engine(model), speech[:100], [100])) == 1  # shorter than the model can take
-
-
-def test_settle_brings_the_face_to_rest_after_the_last_sound(fake, speech):
-    loud = speech[8000:30000]
-    engine = Engine(fake, finisher=Finisher(FinishSettings(blinks=False)))
-    frames = engine.feed(loud) + engine.flush(settle=0.5)
-    assert len(frames) == -(-(len(loud) + 8000) * 30 // 16000)
-    assert np.abs(frames[-1].coefficients[[24, 26]]).max() == 0
+    np.testing.assert_allclose(values(frames), values(run(raw(model, StreamSettings(context=1.0)), speech, [7001])))
+    assert len(run(raw(model), speech[:100], [100])) == 1  # shorter than the model can take
 
 
 def test_activity_follows_the_sound_and_opens_ahead_of_it(fake, speech):
-    frames = run(Engine(fake), speech, [320])
+    frames = run(raw(fake), speech, [320])
     activity = np.array([f.activity for f in frames])
     assert activity[[0, 5]].max() == 0
     assert activity[12:60].mean() > 0.9  # sound from 0.4 s to 2.2 s
     assert activity[72:].max() == 0
 
 
-def test_the_finishers_rate_must_be_the_streams(fake):
-    with pytest.raises(ValueError, match="25 fps"):
-        Engine(fake, StreamSettings(), finisher=Finisher(fps=25))
-
-
 def test_offline_gives_the_same_frames_as_live(fake, speech):
-    live = run(Engine(fake, StreamSettings(context=4.0), finisher=Finisher()), speech, [320], origin=0)
-    offline = list(animate(fake, [speech[:9], speech[9:]], finisher=Finisher()))
+    live = run(FaceStream(fake, StreamSettings(context=4.0)), speech, [320], origin=0)
+    offline = list(animate(fake, [speech[:9], speech[9:]]))
     np.testing.assert_allclose(values(offline), values(live), atol=1e-5)
