@@ -31,7 +31,8 @@ from rclpy.qos import QoSProfile
 
 from emotalk_ros.audio import encode_pcm, load_audio
 from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients
-from emotalk_ros.nodes.messages import SECOND, audio_chunk, from_time
+from emotalk_ros.nodes.messages import audio_chunk, from_time
+from emotalk_ros.units import NS
 
 CHUNK = 320  # 20 ms
 
@@ -75,7 +76,7 @@ def play(bench, speech, process):
     for at in range(0, len(speech), CHUNK):
         time.sleep(max(0.0, begin + (at + CHUNK) / 16000 - time.monotonic()))
         data = encode_pcm(speech[at : at + CHUNK], "s16le")
-        stamp = start_ns + at * SECOND // 16000
+        stamp = start_ns + at * NS // 16000
         sent.append(time.monotonic())
         bench.audio.publish(audio_chunk(data, stamp_ns=stamp, sample_rate=16000, channels=1, encoding="s16le"))
         if at % 16000 == 0:
@@ -88,8 +89,8 @@ def measure(frames, start_ns, sent, usage, samples, status):
     """The figures."""
     arrived, sequence, stamps = (np.array(column) for column in zip(*frames, strict=True))
     expected = -(-samples * 30 // 16000)
-    grid = start_ns + np.round(sequence * (SECOND / 30)).astype(np.int64)
-    chunk = np.minimum((stamps - start_ns) * 16000 // SECOND // CHUNK, len(sent) - 1)
+    grid = start_ns + np.round(sequence * (NS / 30)).astype(np.int64)
+    chunk = np.minimum((stamps - start_ns) * 16000 // NS // CHUNK, len(sent) - 1)
     inside = sequence < expected
     latency = (arrived - sent[chunk])[inside] * 1000
     hop, lookahead = float(status["hop_s"]), float(status["lookahead_s"])

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from emotalk_ros.audio.intake import AudioIntake, IntakeStatistics, PcmChunk
 from emotalk_ros.audio.pcm import Samples, finite
 from emotalk_ros.audio.timeline import TimelineSettings
+from emotalk_ros.face.names import COUNT
 from emotalk_ros.motion.frame import FaceFrame
 from emotalk_ros.motion.pipeline import MotionPipeline, MotionSettings, closing_frames
 from emotalk_ros.motion.stage import FrameContext
@@ -69,6 +70,9 @@ class FaceStream:
         gap = self._engine.settings.context
         self._intake = AudioIntake(TimelineSettings(max_gap=gap, trust_stamps=trust_stamps), channel)
         self._pipeline = None if motion is None else MotionPipeline(motion, self.fps)
+        if motion is not None:  # tables that stages make when first asked are made now, not in the first hop
+            empty = np.zeros(len(self.emotion_labels), np.float32)
+            MotionPipeline(motion, self.fps).step(FaceFrame(0, 0, np.zeros(COUNT, np.float32), 1.0, empty))
         self._piece = max(1, round(self.schedule.hop_seconds * SAMPLE_RATE))
         self._last: FaceFrame | None = None
 
