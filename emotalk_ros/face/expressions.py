@@ -47,19 +47,30 @@ EMOTION_UNITS: dict[str, dict[str, float]] = {
     "neutral": {},
     # Calm has no EMFACS prototype: relaxed brows, lids a little low, a slight closed smile.
     "calm": {"12": 0.30, "6": 0.12, "43": 0.26},
-    "happy": {"6": 0.57, "12": 0.57, "7": 0.16, "14": 0.10, "10": 0.24, "16": 0.12, "26": 0.05, "2": 0.08},
+    "happy": {"6": 0.57, "12": 0.57, "7": 0.28, "14": 0.22, "10": 0.30, "16": 0.26, "26": 0.08, "2": 0.06},
     "sad": {"1": 0.57, "4": 0.16, "15": 0.56, "17": 0.26, "43": 0.18, "7": 0.06, "64": 0.16},
-    "angry": {"4": 0.57, "5": 0.30, "7": 0.46, "23": 0.50, "9": 0.14, "15": 0.16, "17": 0.30, "28": 0.10},
-    "fearful": {"1": 0.57, "2": 0.32, "4": 0.30, "5": 0.57, "20": 0.52, "7": 0.06, "26": 0.10, "16": 0.16, "15": 0.12},
-    "disgust": {"9": 0.57, "10": 0.24, "15": 0.30, "16": 0.12, "17": 0.20, "4": 0.34, "7": 0.40, "6": 0.30},
+    "angry": {"4": 0.57, "5": 0.34, "7": 0.48, "23": 0.55, "9": 0.16, "15": 0.22, "17": 0.38, "28": 0.12},
+    "fearful": {"1": 0.57, "2": 0.20, "4": 0.36, "5": 0.57, "20": 0.57, "7": 0.06, "26": 0.07, "16": 0.24, "15": 0.18},
+    "disgust": {
+        "9": 0.57,
+        "10": 0.48,
+        "15": 0.24,
+        "16": 0.10,
+        "2": 0.10,
+        "4": 0.10,
+        "7": 0.46,
+        "6": 0.52,
+        "43": 0.15,
+        "26": 0.10,
+    },
     "surprised": {"1": 0.57, "2": 0.57, "5": 0.57, "26": 0.30, "22": 0.10},
 }
 """Action units of each emotion and their size at intensity 1, a strong portrayal in speech.
 
 Sets after EMFACS: happy 6+12, sad 1+4+15, surprised 1+2+5+26, fearful 1+2+4+5+7+20+26, angry 4+5+7+23, disgust
-9+15+16; the smaller extra units (7 and 14 with smiles, 9 and 10 with anger, 4, 6, 7 and 10 with disgust, 17 with
-sadness) are the variants the FACS Investigator's Guide lists. Sizes: mouth corners by the 90th to 99th percentile of
-iPhone capture of talking people (mouthSmile 0.24 to 0.59), the rest in proportion to them.
+9+15+16; the smaller extra units are the variants that the FACS Investigator's Guide lists: 7, 10, 14, 16 and 26 of open
+smiles, 9, 15, 17 and 28 of angry mouths, 6, 7, 10, 17, 26 and 43 of disgust, 17, 43 and 64 of sadness. No unit passes
+0.575, so that every one is still free to grow to 1.7 times that at intensity 2.
 """
 
 

@@ -96,7 +96,7 @@ def test_closed_lids_meet_and_the_eyeball_stays_behind_them(face, parts):
     columns = grid.eye_columns[1]
     upper, lower = grid.above[grid.eye_row, columns], grid.below[grid.eye_row, columns]
     rest = face.template[upper, 1] - face.template[lower, 1]
-    assert 9 < rest.max() < 12.5
+    assert 8 < rest.max() < 11
     for share in (0.25, 0.5, 0.75, 1.0):
         moved = face.vertices(pose(eyeBlinkLeft=share))
         gap = moved[upper, 1] - moved[lower, 1]

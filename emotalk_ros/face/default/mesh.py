@@ -28,7 +28,7 @@ UPPER_LIP, LOWER_LIP = 8.0, 10.0
 EYE_CENTRE = np.array([31.0, 34.6, 76.4])
 EYE_RADIUS = 15.5
 """Larger than an eyeball, since it stands for all that shows between the lids."""
-UPPER_LID, LOWER_LID = 5.2, 4.3
+UPPER_LID, LOWER_LID = 4.6, 4.0
 """How far the lids stand above and below the eye's line in the middle of a resting eye; mm."""
 LID_REACH = 17.0
 """Rows from the eye's line over which a lid stretches."""

@@ -300,7 +300,7 @@ def _add_brow(mesh: Mesh, sign: int) -> None:
     """A brow of its own just above the skin, so that its outline is clean."""
     t, across = np.meshgrid(np.linspace(0, 1, 34), np.linspace(-1, 1, 9), indexing="ij")
     column = 9.5 + 41.5 * t
-    middle = 52.3 + 4.4 * np.sin(np.pi * np.clip(0.06 + 0.86 * t, 0, 1) ** 1.35) - 2.0 * t
+    middle = 51.6 + 4.0 * np.sin(np.pi * np.clip(0.06 + 0.86 * t, 0, 1) ** 1.35) - 2.0 * t
     half = 3.5 * (0.55 + 0.45 * ramp(t / 0.25)) * np.clip(1 - (1 - np.clip(t / 0.07, 0, 1)) ** 2, 0, 1) ** 0.5
     half = half * (1 - 0.72 * t**1.8)
     points = skin_point(sign * column, middle + half * across).reshape(-1, 3)

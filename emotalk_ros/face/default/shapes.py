@@ -245,9 +245,9 @@ class Shapes:
 
     def smile(self, sign: int) -> Real:
         """Corner up, out and back; the cheek bulges and rises, the lips thin."""
-        cheek = self.vector(self.spot(42, -4, 15, 14) * self.half(sign), 1.5 * sign, 5.0, 4.4)
+        cheek = self.vector(self.spot(42, -4, 15, 14) * self.half(sign), 1.8 * sign, 6.0, 5.4)
         thin = self.vector((self.upper_lip + self.lower_lip) * self.half(sign), 0, 0.6, -0.8)
-        return self.corner(sign, 8.2, 9.2, -5.5) + cheek + thin + self.beside_the_mouth(sign, 2.2)
+        return self.corner(sign, 9.6, 11.2, -6.5) + cheek + thin + self.beside_the_mouth(sign, 2.2)
 
     def frown(self, sign: int) -> Real:
         """Corner down, with a furrow below it."""
