@@ -47,10 +47,10 @@ EMOTION_UNITS: dict[str, dict[str, float]] = {
     "neutral": {},
     # Calm has no EMFACS prototype: relaxed brows, lids a little low, a slight closed smile.
     "calm": {"12": 0.30, "6": 0.12, "43": 0.26},
-    "happy": {"6": 0.57, "12": 0.57, "7": 0.28, "14": 0.22, "10": 0.30, "16": 0.26, "26": 0.08, "2": 0.06},
-    "sad": {"1": 0.57, "4": 0.16, "15": 0.56, "17": 0.26, "43": 0.18, "7": 0.06, "64": 0.16},
+    "happy": {"6": 0.57, "12": 0.53, "7": 0.28, "14": 0.22, "10": 0.30, "16": 0.26, "26": 0.08, "2": 0.06},
+    "sad": {"1": 0.57, "4": 0.16, "15": 0.53, "17": 0.26, "43": 0.18, "7": 0.06, "64": 0.16},
     "angry": {"4": 0.57, "5": 0.34, "7": 0.48, "23": 0.55, "9": 0.16, "15": 0.22, "17": 0.38, "28": 0.12},
-    "fearful": {"1": 0.57, "2": 0.20, "4": 0.36, "5": 0.57, "20": 0.57, "7": 0.06, "26": 0.07, "16": 0.24, "15": 0.18},
+    "fearful": {"1": 0.57, "2": 0.20, "4": 0.36, "5": 0.57, "20": 0.52, "7": 0.06, "26": 0.07, "16": 0.24, "15": 0.18},
     "disgust": {
         "9": 0.57,
         "10": 0.48,
@@ -58,9 +58,9 @@ EMOTION_UNITS: dict[str, dict[str, float]] = {
         "16": 0.10,
         "2": 0.10,
         "4": 0.10,
-        "7": 0.46,
+        "7": 0.40,
         "6": 0.52,
-        "43": 0.15,
+        "43": 0.12,
         "26": 0.10,
     },
     "surprised": {"1": 0.57, "2": 0.57, "5": 0.57, "26": 0.30, "22": 0.10},
@@ -70,7 +70,7 @@ EMOTION_UNITS: dict[str, dict[str, float]] = {
 Sets after EMFACS: happy 6+12, sad 1+4+15, surprised 1+2+5+26, fearful 1+2+4+5+7+20+26, angry 4+5+7+23, disgust
 9+15+16; the smaller extra units are the variants that the FACS Investigator's Guide lists: 7, 10, 14, 16 and 26 of open
 smiles, 9, 15, 17 and 28 of angry mouths, 6, 7, 10, 17, 26 and 43 of disgust, 17, 43 and 64 of sadness. No unit passes
-0.575, so that every one is still free to grow to 1.7 times that at intensity 2.
+0.575 (0.53 at the corners of the mouth, which speech moves too), so that each can grow to 1.7 times that at intensity 2.
 """
 
 
