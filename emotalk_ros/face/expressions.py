@@ -69,8 +69,8 @@ EMOTION_UNITS: dict[str, dict[str, float]] = {
 
 Sets after EMFACS: happy 6+12, sad 1+4+15, surprised 1+2+5+26, fearful 1+2+4+5+7+20+26, angry 4+5+7+23, disgust
 9+15+16; the smaller extra units are the variants that the FACS Investigator's Guide lists: 7, 10, 14, 16 and 26 of open
-smiles, 9, 15, 17 and 28 of angry mouths, 6, 7, 10, 17, 26 and 43 of disgust, 17, 43 and 64 of sadness. No unit passes
-0.575 (0.53 at the corners of the mouth, which speech moves too), so that each can grow to 1.7 times that at intensity 2.
+smiles, 9, 15, 17 and 28 of angry mouths, 6, 7, 10, 26 and 43 of disgust, 17, 43 and 64 of sadness. No unit passes 0.575
+(0.53 at the corners of the mouth, which speech moves too), so that each can grow to 1.7 times that at intensity 2.
 """
 
 

@@ -64,9 +64,11 @@ def test_the_upper_face_shows_the_emotion_and_the_level_scales_it(emotion):
 
 def test_a_happy_mouth_still_speaks_the_same_words():
     lips = np.setdiff1d(MOUTH, [INDEX[n] for n in ("mouthSmileLeft", "mouthSmileRight")])
-    plain, happy = of()[:, lips], of(emotion="happy")[:, lips]
+    plain, happy = of(), of(emotion="happy")
+    assert np.corrcoef(lip_opening(plain), lip_opening(happy))[0, 1] > 0.98
+    plain, happy = plain[:, lips], happy[:, lips]
     for k in np.flatnonzero(plain.std(axis=0) > 0.03):
-        assert np.corrcoef(plain[:, k], happy[:, k])[0, 1] > 0.9
+        assert np.corrcoef(plain[:, k], happy[:, k])[0, 1] > 0.85
 
 
 def test_expression_comes_with_the_voice_and_stays_through_pauses():
