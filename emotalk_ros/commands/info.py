@@ -1,0 +1,33 @@
+"""`emotalk info`: what a model is, in figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command("info")(info)
+
+
+def info(
+    model: Annotated[Path | None, typer.Argument(help="Model folder; default: the one that ships.")] = None,
+) -> None:
+    """Prints form, sizes, look-ahead and emotions of a model."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from emotalk_ros.model import default_model_path, load_model
+    from emotalk_ros.model.summary import summary
+
+    try:
+        path = model or default_model_path()
+        figures = summary(load_model(path))
+    except (ValueError, OSError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    for name, value in {"model": str(path), **figures}.items():
+        typer.echo(f"{name:20}{value}")
