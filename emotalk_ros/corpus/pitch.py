@@ -108,26 +108,3 @@ def _viterbi(lags: FloatArray, strengths: FloatArray) -> NDArray[np.intp]:
     for k in range(frames - 1, 0, -1):
         path[k - 1] = back[k, path[k]]
     return path
-
-
-PROSODY_NAMES: tuple[str, ...] = ("median", "deviation", "tenth percentile", "slope")
-"""What `pitch_summary` gives, in this order."""
-
-_SUMMARY_MEAN = np.array([8.5, 3.2, 5.0, -0.5])
-_SUMMARY_SCALE = np.array([6.0, 1.6, 5.5, 3.5])
-
-
-def pitch_summary(samples: NDArray[np.floating], sample_rate: int = 16000) -> NDArray[np.float32] | None:
-    """The pitch of a clip in four numbers of about zero mean and unit size (see PROSODY_NAMES); None without a voice.
-
-    Semitones (slope: per second), shifted and scaled by constants. Meant as a target for a training-only head on an
-    emotion encoder, so that it looks at the pitch. Whether that helps is not settled: see `docs/corpus.md`.
-    """
-    f0, _ = track_f0(samples, sample_rate)
-    voiced = np.flatnonzero(f0 > 0)
-    if len(voiced) < 8:
-        return None
-    semitones = 12.0 * np.log2(f0[voiced] / 100.0)
-    slope = np.polyfit(voiced * 0.01, semitones, 1)[0]
-    values = np.array([np.median(semitones), semitones.std(), np.percentile(semitones, 10), slope])
-    return np.clip((values - _SUMMARY_MEAN) / _SUMMARY_SCALE, -4.0, 4.0).astype(np.float32)

@@ -282,18 +282,6 @@ def loudness_curve(audio: NDArray[np.floating], frames: int, fps: float) -> Floa
     return np.clip((level - top) / _BAND_SPAN_DB + 1.0, 0.0, 1.0).astype(np.float32)
 
 
-def contact_curve(
-    phones: Sequence[Sequence[object]], frames: int, fps: float, kind: frozenset[str] = BILABIALS
-) -> Floats:
-    """1 at frames whose middle lies inside a phone of `kind`, 0 elsewhere, (frames,): where closures are asked for."""
-    middle = (np.arange(frames) + 0.5) / fps
-    inside = np.zeros(frames, dtype=np.float32)
-    for name, start, end in _parsed(phones):
-        if name in kind:
-            inside[(middle >= start) & (middle < end)] = 1.0
-    return inside
-
-
 def _parsed(phones: Sequence[Sequence[object]]) -> list[Phone]:
     """Sounding phones only, in order of time, stress digits and variants removed."""
     result: list[Phone] = []

@@ -29,7 +29,7 @@ FACE_HEIGHT_MM = 180.0
 
 
 @dataclass
-class Motion:
+class Prediction:
     """Coefficients (T, 52) at `fps` and emotion probabilities of the clip (L,) or None."""
 
     coefficients: NDArray[np.float32]
@@ -37,7 +37,7 @@ class Motion:
     probabilities: NDArray[np.float32] | None = None
 
 
-def offline(subject: Subject, model: Any, audio: NDArray[np.float32]) -> Motion:
+def offline(subject: Subject, model: Any, audio: NDArray[np.float32]) -> Prediction:
     """The network alone on the whole clip; long clips in long windows so that memory stays bounded."""
     from emotalk_ros.streaming import animate
 
@@ -45,21 +45,21 @@ def offline(subject: Subject, model: Any, audio: NDArray[np.float32]) -> Motion:
     fps = float(model.config.fps)
     if len(audio) <= 20 * 16000:
         result = model.analyse(audio, person=controls.person, level=controls.level, emotion=controls.emotion)
-        return Motion(result.coefficients, fps, _softmax(result.emotion_logits))
+        return Prediction(result.coefficients, fps, _softmax(result.emotion_logits))
     frames = list(animate(model, audio, controls, None))
     emotion = np.stack([frame.emotion for frame in frames])
     mean = emotion.mean(axis=0) if emotion.shape[1] else None
-    return Motion(np.stack([frame.coefficients for frame in frames]), fps, mean)
+    return Prediction(np.stack([frame.coefficients for frame in frames]), fps, mean)
 
 
-def streamed(subject: Subject, model: Any, audio: NDArray[np.float32]) -> Motion:
+def streamed(subject: Subject, model: Any, audio: NDArray[np.float32]) -> Prediction:
     """As the node would: hop by hop, with the motion stages. The emotion is its mean over frames with speech."""
     voice = subject.voice(model)
     frames = [*voice.push(audio), *voice.end()]
     emotion = np.stack([frame.emotion for frame in frames])
     weight = np.array([frame.activity for frame in frames]) + 1e-3
     mean = (emotion * weight[:, None]).sum(axis=0) / weight.sum() if emotion.shape[1] else None
-    return Motion(np.stack([frame.coefficients for frame in frames]), voice.fps, mean)
+    return Prediction(np.stack([frame.coefficients for frame in frames]), voice.fps, mean)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32] | None:
@@ -77,7 +77,7 @@ def resampled(motion: NDArray[np.float32], fps: float, target: float, frames: in
     return np.stack([np.interp(wanted, have, column) for column in motion.T], axis=1).astype(np.float32)
 
 
-def score(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, float]:
+def score(motion: Prediction, sample: Sample, basis: FaceBasis) -> dict[str, float]:
     """Every figure that this clip allows; NaN where it says nothing."""
     if sample.gap is not None:
         return score_gap(motion, sample, basis)
@@ -89,7 +89,7 @@ def score(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, float]:
     return {"lip_jitter_m_s3": jitter(basis.displacement(motion.coefficients, basis.lip_ids), motion.fps)}
 
 
-def score_gap(motion: Motion, sample: Sample, basis: FaceBasis) -> dict[str, float]:
+def score_gap(motion: Prediction, sample: Sample, basis: FaceBasis) -> dict[str, float]:
     """The lips against measured ones: correlation of the whole clip, best lag, closures at b, p and m; and jaw against
     jaw where that is what was measured.
     """
@@ -154,8 +154,8 @@ def reference_rows(sample: Sample, basis: FaceBasis, mean: NDArray[np.float32] |
     if sample.reference is None and sample.gap is None:
         return {}
     rows = {
-        STILL: score(Motion(motionless(frames, mean), 30.0), sample, basis),
-        ENERGY: score(Motion(energy_jaw(sample.audio, frames), 30.0), sample, basis),
+        STILL: score(Prediction(motionless(frames, mean), 30.0), sample, basis),
+        ENERGY: score(Prediction(energy_jaw(sample.audio, frames), 30.0), sample, basis),
     }
     if sample.gap is not None:
         rows[MEASURED] = measured_row(sample)

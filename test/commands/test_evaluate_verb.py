@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from rosbags.rosbag2 import StoragePlugin, Writer
-from smallest_sizes import ENCODER, SIZES
+from small_models import SMALLEST, SMALLEST_ENCODER
 from typer.testing import CliRunner
 
 from emotalk_ros.bags import messages as types
@@ -32,9 +32,7 @@ def tone(seconds: float, seed: int = 0) -> np.ndarray:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models") / "small"
-    EmoTalk(EmoTalkConfig.preset("tiny", content_config=ENCODER, emotion_config=ENCODER, **SIZES)).save_pretrained(
-        folder
-    )
+    EmoTalk(EmoTalkConfig.preset("tiny", **SMALLEST)).save_pretrained(folder)
     return folder
 
 
@@ -156,7 +154,7 @@ def test_the_table_is_trained_measured_and_not_trained_twice(
                 "name": "VOCA",
                 "paper": {"RAVDESS": [5.091, 4.188]},
                 "recipe": {
-                    "model": {"architecture": "voca", "options": {**front, "content_config": ENCODER}},
+                    "model": {"architecture": "voca", "options": {**front, "content_config": SMALLEST_ENCODER}},
                     "pairs": {"probability": 0.0},
                     "run": {"prototypes": False},
                 },
@@ -164,7 +162,7 @@ def test_the_table_is_trained_measured_and_not_trained_twice(
             {
                 "name": "EmoTalk",
                 "paper": {"RAVDESS": [2.762, 2.493]},
-                "recipe": {"model": {"options": {"content_config": ENCODER, "emotion_config": ENCODER, **SIZES}}},
+                "recipe": {"model": {"options": SMALLEST}},
             },
         ],
     }

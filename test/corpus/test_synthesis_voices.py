@@ -8,7 +8,7 @@ import pytest
 from emotalk_ros.corpus.arpabet import ARPABET, BILABIALS, arpabet_from_cmu, arpabet_from_ipa
 from emotalk_ros.corpus.augment import CODECS, NOISES, Augmentation, augment, draw_augmentation, make_noise
 from emotalk_ros.corpus.emotional_speech import PROSODY, ProsodyChange, apply_prosody, draw_prosody, recolour
-from emotalk_ros.corpus.pitch import pitch_summary, track_f0
+from emotalk_ros.corpus.pitch import track_f0
 from emotalk_ros.corpus.sentences import default_sentences, other_languages, read_sentences
 from emotalk_ros.corpus.speech_engines import available_engines, speak_festival, speak_flite
 from emotalk_ros.corpus.visemes import VISEMES
@@ -383,11 +383,3 @@ def test_an_unknown_noise_or_codec_is_named():
         augment(buzz(150.0, 0.2), Augmentation(noise="jazz"))
     with pytest.raises(ValueError, match="mp9"):
         augment(buzz(150.0, 0.2), Augmentation(codec="mp9"))
-
-
-def test_the_pitch_summary_tells_height_and_slope():
-    low, high = (pitch_summary(buzz(f0)) for f0 in (110.0, 220.0))
-    assert high[0] - low[0] == pytest.approx(12.0 / 6.0, abs=0.1)
-    rising, falling = (pitch_summary(buzz(np.geomspace(*ends, RATE))) for ends in ((110, 180), (180, 110)))
-    assert rising[3] > low[3] > falling[3] and rising[1] > low[1]
-    assert pitch_summary(np.random.default_rng(0).normal(0.0, 0.1, RATE)) is None

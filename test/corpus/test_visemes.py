@@ -10,7 +10,6 @@ from emotalk_ros.corpus.visemes import (
     SHAPES,
     VISEMES,
     MouthStyle,
-    contact_curve,
     loudness_curve,
     mouth_from_phones,
 )
@@ -190,8 +189,3 @@ def test_a_part_of_jaw_and_lips_follows_the_loudness_whatever_the_phone():
         assert shut[10:25, INDEX[name]].mean() > 1.2 * shut[40:55, INDEX[name]].mean()
     unmoved = mouth_from_phones([("S", 0.0, 2.0)], 60, FPS, loud, MouthStyle(loudness=0, sonority=0, lips_sonority=0))
     assert np.ptp(unmoved[10:50, INDEX["jawOpen"]]) < 1e-3
-
-
-def test_contact_curve_marks_the_frames_inside():
-    inside = contact_curve([("AA", 0.0, 0.1), ("B", 0.1, 0.2)], 12, FPS)
-    assert inside[3:6].tolist() == [1, 1, 1] and inside.sum() == 3

@@ -15,7 +15,7 @@ from saved_model import save_model, toy_corpus
 from emotalk_ros.evaluation import evaluate as module
 from emotalk_ros.evaluation.datasets import Sample, open_dataset
 from emotalk_ros.evaluation.evaluate import Settings, evaluate, find, recognised, summarise
-from emotalk_ros.evaluation.measure import ENERGY, MEASURED, STILL, Motion, closures, resampled, score
+from emotalk_ros.evaluation.measure import ENERGY, MEASURED, STILL, Prediction, closures, resampled, score
 from emotalk_ros.evaluation.plain_json import to_json
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import INDEX, FaceBasis, default_face
@@ -219,7 +219,7 @@ def test_motion_at_another_rate_is_scored_at_the_references(basis: FaceBasis) ->
     reference = resampled(fast, 60.0, 25.0, 50)
     assert reference.shape == (50, 52)
     sample = Sample("x", np.zeros(32000, np.float32), fps=25.0, reference=reference)
-    figures = score(Motion(fast, 60.0), sample, basis)
+    figures = score(Prediction(fast, 60.0), sample, basis)
     assert figures["lve_mm"] < 1e-3
     assert figures["lip_gap_correlation"] > 0.999
 
@@ -231,7 +231,7 @@ def test_a_measured_jaw_is_held_against_jaw_and_lips(basis: FaceBasis) -> None:
     face[:, INDEX["jawOpen"]] = jaw
     face[::2, INDEX["mouthClose"]] = jaw[::2]
     sample = Sample("s", np.zeros(48_000, np.float32), gap=3.0 * jaw, of_jaw=True)
-    figures = score(Motion(face, 30.0), sample, basis)
+    figures = score(Prediction(face, 30.0), sample, basis)
     assert figures["jaw_correlation"] == pytest.approx(1, abs=1e-4)
     assert figures["lip_gap_correlation"] < 0.7
-    assert "jaw_correlation" not in score(Motion(face, 30.0), replace(sample, of_jaw=False), basis)
+    assert "jaw_correlation" not in score(Prediction(face, 30.0), replace(sample, of_jaw=False), basis)

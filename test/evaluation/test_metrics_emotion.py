@@ -7,7 +7,6 @@ import pytest
 
 from emotalk_ros.evaluation.metrics.emotion import (
     accuracy,
-    arousal_accuracy,
     confusion_matrix,
     recalls,
     unweighted_average_recall,
@@ -26,16 +25,12 @@ def test_confusion_has_the_actual_label_in_its_rows():
     assert unweighted_average_recall(matrix) == pytest.approx(1 / 3)
 
 
-def test_arousal_forgives_confusions_within_a_half():
-    assert arousal_accuracy(HEARD, ACTUAL) == pytest.approx(0.75)
-
-
 def test_faults_and_nothing():
     with pytest.raises(ValueError, match="bored"):
         confusion_matrix(["bored"], ["sad"])
     with pytest.raises(ValueError, match="1 predicted labels for 2"):
         confusion_matrix(["sad"], ["sad", "happy"])
-    assert math.isnan(accuracy(confusion_matrix([], []))) and math.isnan(arousal_accuracy([], []))
+    assert math.isnan(accuracy(confusion_matrix([], [])))
 
 
 def test_bootstrap_interval_is_near_the_normal_one_and_repeats():

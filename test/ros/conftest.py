@@ -22,27 +22,13 @@ from graph import Graph
 def model_path(tmp_path_factory):
     """A small network with random weights that are not zero, and prototypes for every emotion."""
     import torch
+    from small_models import HEADS, MEL_ENCODER
 
     from emotalk_ros.model import EmoTalk, EmoTalkConfig
 
-    encoder = {
-        "hidden_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "conv_dim": [12, 12, 16],
-        "conv_kernel": [3, 4, 4],
-        "conv_stride": [1, 2, 2],
-        "num_conv_pos_embeddings": 16,
-        "num_conv_pos_embedding_groups": 4,
-        "feat_extract_norm": "layer",
-        "do_stable_layer_norm": True,
-        "conv_bias": True,
-        "layerdrop": 0.0,
-    }
+    encoder = {**MEL_ENCODER, "num_hidden_layers": 1}
     torch.manual_seed(3)
-    sizes = {"content_dim": 20, "emotion_condition_dim": 12, "level_dim": 4, "person_dim": 4, "decoder_ff": 24}
-    model = EmoTalk(EmoTalkConfig.preset("tiny", content_config=encoder, emotion_config=encoder, **sizes))
+    model = EmoTalk(EmoTalkConfig.preset("tiny", content_config=encoder, emotion_config=encoder, **HEADS))
     torch.nn.init.normal_(model.output.weight, std=0.2)
     torch.nn.init.constant_(model.output.bias, 0.4)
     labels = len(model.config.emotion_labels)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from small_models import small_config
 
 from emotalk_ros.model import EmoTalk, EmoTalkConfig, EmotionControl
 from emotalk_ros.streaming import Controls, Engine, FaceStream, StreamSettings, animate
@@ -93,11 +94,7 @@ def test_offline_pass_equals_predict(model, speech):
 
 def test_the_papers_geometry_streams_in_aligned_windows(speech):
     torch.manual_seed(1)
-    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
-             "conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}  # fmt: skip
-    config = EmoTalkConfig(
-        content_config=small, emotion_config=small, content_dim=24, emotion_condition_dim=24, level_dim=8, person_dim=8
-    )
+    config = small_config("paper_group_norm")
     network = EmoTalk(config).eval()
     assert config.lookahead_samples is None
     frames = run(raw(network, StreamSettings(hop=0.2, context=1.0)), speech, 320)

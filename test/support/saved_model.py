@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bag_writing import speech_like
-from smallest_sizes import ENCODER, SIZES
+from small_models import SMALLEST
 
 from emotalk_ros.corpus.store import Clip, CorpusWriter
 from emotalk_ros.emotions import EMOTIONS
@@ -19,7 +19,7 @@ from emotalk_ros.model import EmoTalk, EmoTalkConfig
 def save_model(folder: Path, seed: int = 0) -> Path:
     """A model folder with random weights whose output moves (the output layer starts at zero otherwise)."""
     torch.manual_seed(seed)
-    config = EmoTalkConfig.preset("tiny", content_config=ENCODER, emotion_config=ENCODER, **SIZES)
+    config = EmoTalkConfig.preset("tiny", **SMALLEST)
     model = EmoTalk(config)
     for parameter in model.parameters():
         if parameter.dim() > 1 and not parameter.abs().any():

@@ -29,6 +29,26 @@ HEADS = {
     "decoder_heads": 4,
     "decoder_ff": 24,
 }
+# The smallest network that streams, as changes of the preset `tiny`: for tests that need some network, not a good one.
+SMALLEST_ENCODER = {
+    **MEL_ENCODER,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": [16, 16, 16],
+    "num_conv_pos_embeddings": 15,
+}
+SMALLEST = {
+    "content_config": SMALLEST_ENCODER,
+    "emotion_config": SMALLEST_ENCODER,
+    "content_dim": 16,
+    "emotion_condition_dim": 8,
+    "level_dim": 4,
+    "person_dim": 4,
+    "decoder_ff": 16,
+}
+
 STREAMING = {"attention": "causal", "lookahead_frames": 3, "normalization": "none", "resampling": "grid"}
 
 VARIANTS = {

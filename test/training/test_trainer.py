@@ -4,6 +4,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from small_models import GROUP_ENCODER as WAVE
 
 from emotalk_ros.model import EmoTalk
 from emotalk_ros.training.ahead import batches_ahead
@@ -137,17 +138,6 @@ def test_only_the_last_checkpoints_are_kept_and_a_torn_one_is_ignored(toy_recipe
     assert [p.name for p in checkpoints(folder)] == ["step-000000005", "step-000000006"]
 
 
-WAVE = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [16] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 2,
-}
-
-
 def test_the_papers_form_trains_with_frozen_front_ends_checkpointing_and_whole_clips(toy_recipe, toy_corpus, tmp_path):
     from emotalk_ros.training.recipe import load_recipe
     from emotalk_ros.training.splits import Split
@@ -196,7 +186,12 @@ def test_a_pre_trained_encoder_is_taken_over_or_refused(tmp_path):
     sizes = {**WAVE, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
     other = Wav2Vec2Model(Wav2Vec2Config(**sizes))
     other.save_pretrained(tmp_path / "w2v")
-    options = {"content_config": WAVE, "emotion_config": WAVE, "content_dim": 16, "emotion_condition_dim": 8}
+    options = {
+        "content_config": WAVE,
+        "emotion_config": WAVE,
+        "content_dim": 16,
+        "emotion_condition_dim": 8,
+    }
     options |= {"level_dim": 4, "person_dim": 4}
     recipe = ModelRecipe(preset="large", options=options, content_encoder=str(tmp_path / "w2v"))
     model = build_model(recipe)

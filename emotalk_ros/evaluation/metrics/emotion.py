@@ -1,14 +1,14 @@
-"""How well an emotion is recognised: accuracy, unweighted average recall, confusion, arousal."""
+"""How well an emotion is recognised: accuracy, unweighted average recall, confusion."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emotalk_ros.emotions import EMOTIONS, HIGH_AROUSAL
+from emotalk_ros.emotions import EMOTIONS
 
 
 def confusion_matrix(
@@ -43,11 +43,3 @@ def unweighted_average_recall(confusion: NDArray[np.int64]) -> float:
     values = recalls(confusion)
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else math.nan
-
-
-def arousal_accuracy(predicted: Sequence[str], actual: Sequence[str], high: Collection[str] = HIGH_AROUSAL) -> float:
-    """Share of clips whose arousal, high or low, is that of the actual emotion; NaN of none."""
-    if len(predicted) != len(actual):
-        raise ValueError(f"{len(predicted)} predicted labels for {len(actual)} actual ones")
-    hits = [(p in high) == (a in high) for p, a in zip(predicted, actual, strict=True)]
-    return sum(hits) / len(hits) if hits else math.nan

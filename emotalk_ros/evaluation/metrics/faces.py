@@ -49,11 +49,6 @@ def max_vertex_error_squared(prediction: ArrayLike, reference: ArrayLike) -> flo
     return float((vertex_distances(prediction, reference).max(axis=1) ** 2).mean())
 
 
-def mean_vertex_error(prediction: ArrayLike, reference: ArrayLike) -> float:
-    """L2 error, mean over vertices and frames; mm."""
-    return float(vertex_distances(prediction, reference).mean())
-
-
 def velocity_error(prediction: ArrayLike, reference: ArrayLike, fps: float) -> float:
     """L2 distance of the velocities, mean over vertices and frames; mm/s. NaN with fewer than two frames."""
     a, b = _pair(prediction, reference, 3)
@@ -91,19 +86,6 @@ def coefficient_error(prediction: ArrayLike, reference: ArrayLike) -> float:
     """Mean absolute difference of the coefficients (T, 52), without unit."""
     a, b = _pair(prediction, reference, 2)
     return float(np.abs(a - b).mean())
-
-
-def diversity(motions: ArrayLike) -> float:
-    """How different K motions for one and the same speech are, (K, T, V, 3) to mm.
-
-    L2 distance of the vertices, mean over vertices, frames and all pairs of motions (persons, levels or emotions). NaN
-    with one motion.
-    """
-    m = np.asarray(motions, dtype=np.float64)
-    if m.ndim != 4:
-        raise ValueError(f"expected (motions, frames, vertices, 3), got the shape {m.shape}")
-    pairs = [np.linalg.norm(m[i] - m[i + 1 :], axis=-1).mean(axis=(1, 2)) for i in range(len(m) - 1)]
-    return float(np.concatenate(pairs).mean()) if pairs else math.nan
 
 
 def score_clip(
