@@ -9,7 +9,7 @@ SHARE = Path("share") / "emotalk_ros"
 """Folder under an installation's prefix: colcon's, or that of the environment a wheel was installed into."""
 
 
-def places(inside: str | os.PathLike[str]) -> list[Path]:
+def candidate_paths(inside: str | os.PathLike[str]) -> list[Path]:
     """Where `inside` (such as "config/training") may lie, the best place first; whether it does is not looked at.
 
     The source tree these modules lie in; share/emotalk_ros of the prefix they were installed into; share/emotalk_ros of

@@ -25,7 +25,7 @@ from emotalk_ros.audio.messages import (
     RAW_AUDIO,
 )
 from emotalk_ros.bags.storage import BagMessage, BagTopic
-from emotalk_ros.share import places
+from emotalk_ros.share import candidate_paths
 from emotalk_ros.units import NS
 
 BLENDSHAPES = "emotalk_ros/msg/BlendshapeCoefficients"
@@ -74,7 +74,7 @@ def message_folder() -> Path:
     Raises:
         FileNotFoundError: when there is none, naming the places looked at.
     """
-    looked = places("msg")
+    looked = candidate_paths("msg")
     for place in looked:
         if (place / "AudioChunk.msg").exists():
             return place

@@ -62,9 +62,9 @@ def demo(
 
 def default_speech() -> Path:
     """The speech that comes along. Raises FileNotFoundError that names the places looked at."""
-    from emotalk_ros.share import places
+    from emotalk_ros.share import candidate_paths
 
-    looked = places("examples/speech/demo.ogg")
+    looked = candidate_paths("examples/speech/demo.ogg")
     for place in looked:
         if place.is_file():
             return place

@@ -266,7 +266,7 @@ def mouth_from_phones(
 
 
 def loudness_curve(audio: NDArray[np.floating], frames: int, fps: float) -> Floats:
-    """How much sound the mouth lets out at each frame, 0..1: 0 at 40 dB below the loud parts of the same clip.
+    """Loudness of the band that an open mouth radiates, per frame, 0..1: 0 at 40 dB below the loud parts of the clip.
 
     Level between 0.5 and 3 kHz of `audio` (n,), mono 16 kHz, over 67 ms, in decibels; blind to gain: the clip's own
     95th percentile counts as 1. (frames,). Below that band lies the voice, which nasals and the murmur of b, d, g have

@@ -50,7 +50,7 @@ class FaceRecording:
 
     @property
     def expected(self) -> int:
-        """Frames that the sound asks for: ceil(duration * fps)."""
+        """Frames that belong to the sound: ceil(duration * fps)."""
         return expected_frames(len(self.samples), self.fps)
 
 

@@ -1,7 +1,7 @@
-"""The two rows that belong beside every table: a face that does not move, and a jaw that knows loudness alone.
+"""The two rows that belong beside every table: a face that does not move, and a jaw that follows loudness alone.
 
-Whoever cannot beat them has shown nothing. Both speak the language of a model: coefficients (T, 52), 30 frames a second
-unless told otherwise.
+A model that does not beat them has learned nothing. Both give what a model gives: coefficients (T, 52), at 30 frames a
+second by default.
 """
 
 from __future__ import annotations

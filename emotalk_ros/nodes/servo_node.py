@@ -37,7 +37,7 @@ from emotalk_ros.nodes.messages import from_time
 from emotalk_ros.nodes.parameters import ParameterTable, Row
 from emotalk_ros.nodes.runtime import NodeError, run_program
 from emotalk_ros.servos import JointMotion, ServoMap, ServoMapError, load_servo_map
-from emotalk_ros.share import places
+from emotalk_ros.share import candidate_paths
 from emotalk_ros.units import NS
 
 OUTPUTS = ("commands", "trajectory", "joint_state", "counts")
@@ -83,7 +83,7 @@ class ServoNode(Node):
         self.get_logger().info(f"{len(self._names)} joints at {self._map.rate:g} Hz: {', '.join(self._names)}")
 
     def _load(self) -> ServoMap:
-        path = self._table["map"] or next((p for p in places("config/servos/head_3.yaml") if p.exists()), "")
+        path = self._table["map"] or next((p for p in candidate_paths("config/servos/head_3.yaml") if p.exists()), "")
         try:
             servo_map = load_servo_map(path)
         except ServoMapError as error:

@@ -80,7 +80,7 @@ class Band:
     marks: Sequence[float] = ()
 
     def range(self) -> tuple[float, float]:
-        """(low, high) shown: what the band asks for, else the curves' extremes with a little air."""
+        """(low, high) shown: the limits of the band, else the curves' extremes with a little air."""
         values = np.concatenate([np.asarray(s.values, np.float64) for s in self.series] or [np.zeros(1)])
         values = values[np.isfinite(values)]
         low = self.low if self.low is not None else float(values.min(initial=0.0))

@@ -67,7 +67,7 @@ def _seconds(recording: FaceRecording, stamps: Any) -> Any:
 
 
 def _draw_wave(axes: Axes, recording: FaceRecording) -> None:
-    _plain(axes, "speech, and where the node hears a voice (shaded)")
+    _plain(axes, "speech; shaded where the node found speech activity")
     loudest = float(np.abs(recording.samples).max())
     time, low, high = envelope(recording.samples, SAMPLE_RATE, 0.0, recording.duration, columns=4000)
     axes.fill_between(time, loudest * low, loudest * high, color=INK, linewidth=0)

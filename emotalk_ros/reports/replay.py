@@ -1,4 +1,4 @@
-"""The HTML of a replay: what a colleague wants to see of a bag, on one page."""
+"""The HTML page of a replay: face, curves, emotion, errors and timing of one bag."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from emotalk_ros.settings_files import (
     parse_yaml,
     read_yaml,
 )
-from emotalk_ros.share import places
+from emotalk_ros.share import candidate_paths
 
 
 class RecipeError(ValueError):
@@ -272,7 +272,7 @@ def find_recipe(path: str | Path) -> Path:
                 return candidate
     known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
     if not known:
-        looked = ", ".join(map(str, places("config/training")))
+        looked = ", ".join(map(str, candidate_paths("config/training")))
         raise RecipeError(
             f"no recipe {str(path)!r}: no such file, and none came along with this installation (looked in {looked}); "
             "install the package again, or name a YAML file such as config/training/tiny.yaml of the sources"
@@ -284,7 +284,7 @@ def find_recipe(path: str | Path) -> Path:
 
 def recipe_folders() -> list[Path]:
     """Where recipes are looked for by name: the source tree, then the share folder of an installation."""
-    return [folder for folder in places("config/training") if folder.is_dir()]
+    return [folder for folder in candidate_paths("config/training") if folder.is_dir()]
 
 
 def _read_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from std_srvs.srv import SetBool
 from emotalk_ros.msg import BlendshapeCoefficients
 from emotalk_ros.nodes.messages import blendshapes
 from emotalk_ros.servos import load_servo_map
-from emotalk_ros.share import places
+from emotalk_ros.share import candidate_paths
 
-MAP = next(path for path in places("config/servos/head_3.yaml") if path.exists())
+MAP = next(path for path in candidate_paths("config/servos/head_3.yaml") if path.exists())
 
 
 @pytest.fixture

@@ -207,7 +207,8 @@ def build_corpora(
 ) -> tuple[tuple[float, float], list[str]]:
     """Writes OUT/real and OUT/emotional: hours of both, and the recordings that were left out, with the reason.
 
-    `progress` hears how many recordings of how many are done. Raises CorpusError. Interrupted, the same call goes on.
+    `progress` is called with the number of recordings done and in all. Raises CorpusError. Interrupted, the same call
+    goes on.
     """
     every = list(items(source, choices.per_actor, choices.portrayals, choices.seed))
     if not every:
