@@ -17,6 +17,8 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+MOST_BYTES = 1_000_000
+"""Largest settings file; larger ones are refused unread."""
 MOST_NODES = 100_000
 """Largest number of YAML nodes of a file with its aliases written out: nested aliases grow exponentially."""
 
@@ -87,6 +89,8 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 def read_yaml(path: Path, error: type[ValueError]) -> dict[str, Any]:
     """The mapping in the file `path`, {} for an empty one. Raises `error` naming the file."""
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise error(f"{path}: a settings file has at most {MOST_BYTES} bytes")
         raw = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as reason:
         raise error(f"{path}: not readable YAML ({reason})") from reason
@@ -137,6 +141,6 @@ def _fields(kind: Any, where: tuple[Any, ...]) -> list[str]:
     for part in where:
         field = getattr(kind, "model_fields", {}).get(part)
         kind = field.annotation if field is not None else kind
-        while typing.get_args(kind):
-            kind = next(a for a in typing.get_args(kind) if a not in (type(None), types.EllipsisType))
+        while arguments := [a for a in typing.get_args(kind) if a not in (types.NoneType, ...)]:
+            kind = arguments[0 if typing.get_origin(kind) is Annotated else -1]  # of a dict: what its values are
     return list(getattr(kind, "model_fields", {}))

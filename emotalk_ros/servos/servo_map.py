@@ -9,31 +9,22 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from emotalk_ros.face.names import COUNT, INDEX
 from emotalk_ros.servos.limits import JointMotion
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from emotalk_ros.settings_files import Positive, StrictModel, check, read_yaml
 
 COUNTS_PER_RADIAN = {"dynamixel": 4096 / math.tau, "feetech": 4096 / math.tau}
 """Position units of servos with 4096 steps a turn (Dynamixel X series, Feetech STS and SCS with 12 bits)."""
-LARGEST_FILE = 1_000_000
-"""Bytes of a map; larger files are refused unread."""
 
 
 class ServoMapError(ValueError):
     """A servo map that cannot be used; the message names the file, the key and the remedy."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PositionUnits(_Strict):
+class PositionUnits(StrictModel):
     """How a servo counts positions: count = centre + direction * angle * counts per radian."""
 
     kind: Literal["dynamixel", "feetech", "custom"] = "dynamixel"
@@ -53,24 +44,24 @@ class PositionUnits(_Strict):
         return round(self.centre + angle * (self.per_radian or COUNTS_PER_RADIAN[self.kind]))
 
 
-class JointMap(_Strict):
+class JointMap(StrictModel):
     """One joint. Its angle is zero + gain * (sum of weight * coefficient), the other way round with `inverted`."""
 
-    weights: dict[str, Finite] = Field(min_length=1)
+    weights: dict[str, float] = Field(min_length=1)
     """Weight of each coefficient that moves it, by ARKit name."""
-    zero: Finite = 0.0
+    zero: float = 0.0
     """Radians at rest."""
-    gain: Finite = 1.0
+    gain: float = 1.0
     """Radians per unit of the weighted sum."""
     inverted: bool = False
     """Whether the joint turns the other way."""
-    limits: tuple[Finite, Finite]
+    limits: Annotated[tuple[float, float], Field(strict=False)]
     """Lowest and highest angle in radians."""
     speed: Positive = 6.0
     """Largest speed in rad/s."""
     acceleration: Positive = 120.0
     """Largest acceleration in rad/s^2."""
-    dead_band: float = Field(0.0, ge=0, allow_inf_nan=False)
+    dead_band: float = Field(0.0, ge=0)
     """Radians by which the target has to move before the joint follows: spares servos the tremor."""
     units: PositionUnits | None = None
     """How the servo counts positions, where counts are published."""
@@ -100,7 +91,7 @@ class JointMap(_Strict):
         return row
 
 
-class ServoMap(_Strict):
+class ServoMap(StrictModel):
     """All joints of a face, in the order in which they are published."""
 
     rate: float = Field(50.0, ge=1, le=1000)
@@ -129,20 +120,4 @@ class ServoMap(_Strict):
 def load_servo_map(path: str | PathLike[str]) -> ServoMap:
     """Read a map. Raises ServoMapError that names the file, the key and what is wrong."""
     source = Path(path)
-    try:
-        if source.stat().st_size > LARGEST_FILE:
-            raise ServoMapError(f"{source}: a servo map has at most {LARGEST_FILE} bytes")
-        text = source.read_text(encoding="utf-8")
-        if "&" in text and "*" in text:
-            raise ServoMapError(f"{source}: YAML anchors (&) are not used in a servo map: write the values out")
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ServoMapError(f"{source}: cannot be read as YAML ({error})") from error
-    if not isinstance(content, dict):
-        raise ServoMapError(f"{source}: a servo map is a YAML mapping with the key `joints`")
-    try:
-        return ServoMap.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the map"
-        raise ServoMapError(f"{source}: {key}: {first['msg'].removeprefix('Value error, ')}") from error
+    return check(ServoMap, read_yaml(source, ServoMapError), ServoMapError, source)

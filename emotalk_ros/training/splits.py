@@ -12,12 +12,12 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from emotalk_ros.corpus.store import Record
 from emotalk_ros.files import write_text
+from emotalk_ros.settings_files import read_yaml
 
 SIDES = ("train", "validation", "test")
 
@@ -55,11 +55,8 @@ def actor_key(record: Record) -> str:
 
 def read_split(path: str | os.PathLike[str]) -> Split:
     """Reads a split file. Raises SplitError when it is no mapping of the three sides or names an actor twice."""
-    try:
-        raw: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise SplitError(f"{path}: not readable ({error})") from error
-    if not isinstance(raw, dict) or not set(raw) <= set(SIDES) or "train" not in raw:
+    raw = read_yaml(Path(path), SplitError)
+    if not set(raw) <= set(SIDES) or "train" not in raw:
         raise SplitError(f"{path}: must map {', '.join(SIDES)} to lists of actors")
     sides = {side: frozenset(str(a) for a in raw.get(side) or ()) for side in SIDES}
     seen: dict[str, str] = {}
