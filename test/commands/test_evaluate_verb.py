@@ -15,6 +15,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from small_models import SMALLEST, SMALLEST_ENCODER
 from typer.testing import CliRunner
 
+from emotalk_ros.audio.messages import AUDIO_CHUNK
 from emotalk_ros.bags import messages as types
 from emotalk_ros.cli import app
 from emotalk_ros.corpus.store import Clip, CorpusWriter
@@ -54,15 +55,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bag(tmp_path: Path) -> Path:
-    store, start, audio = types.home_store(), 1_700_000_000_000_000_000, tone(1.0)
+    store, start, audio = types.package_types(), 1_700_000_000_000_000_000, tone(1.0)
     with Writer(tmp_path / "talk", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        connection = writer.add_connection("/audio", types.AUDIO_CHUNK, typestore=store)
+        connection = writer.add_connection("/audio", AUDIO_CHUNK, typestore=store)
         for first in range(0, 16000, 320):
             stamp = start + first * 62_500
             data = np.frombuffer((audio[first : first + 320] * 32767).astype("<i2").tobytes(), np.uint8)
             header = types.make_header(store, stamp)
-            message = store.types[types.AUDIO_CHUNK](header, 16000, 1, "s16le", data)
-            writer.write(connection, stamp + 20_000_000, store.serialize_cdr(message, types.AUDIO_CHUNK))
+            message = store.types[AUDIO_CHUNK](header, 16000, 1, "s16le", data)
+            writer.write(connection, stamp + 20_000_000, store.serialize_cdr(message, AUDIO_CHUNK))
     return tmp_path / "talk"
 
 
