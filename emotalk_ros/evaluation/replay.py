@@ -31,9 +31,11 @@ from emotalk_ros.bags.tracks import (
     read_emotions,
 )
 from emotalk_ros.bags.writing import Result
+from emotalk_ros.face.names import COUNT
 from emotalk_ros.motion import FaceFrame
 from emotalk_ros.streaming import FaceStream, Step
-from emotalk_ros.units import SAMPLE_RATE
+from emotalk_ros.streaming.worker import WorkerSettings, duration
+from emotalk_ros.units import NS, SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Topics:
 class Frames:
     """Frames of a replay in order: stamps and the log times at which their audio was complete (T,) in ns.
 
-    coefficients (T, 52), activity (T,), emotion (T, L) with `labels`, sequence (T,) counting from 0 in each stream.
+    coefficients (T, 52), activity (T,), emotion (T, L) with `labels`, sequence (T,) counting from 0 in each stream,
+    kind (T,) of `FrameKind`.
     """
 
     stamp_ns: NDArray[np.int64]
@@ -59,6 +62,7 @@ class Frames:
     activity: NDArray[np.float32]
     emotion: NDArray[np.float32]
     sequence: NDArray[np.int64]
+    kind: NDArray[np.uint8]
     labels: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -66,14 +70,13 @@ class Frames:
 
     def track(self, topic: str) -> CoefficientTrack:
         """The same as a track of a topic."""
-        kind = np.zeros(len(self), np.uint8)
         return CoefficientTrack(
-            topic, self.stamp_ns, self.log_ns, self.coefficients, self.sequence, self.activity, kind
+            topic, self.stamp_ns, self.log_ns, self.coefficients, self.sequence, self.activity, self.kind
         )
 
 
 @dataclass
-class Heard:
+class HeardAudio:
     """The audio as the engine saw it: each time line's first stamp and samples, and what the intake counted."""
 
     lines: list[tuple[int, NDArray[np.float32]]]
@@ -95,7 +98,7 @@ class Replay:
     """Everything one replay found, before it is judged."""
 
     frames: Frames
-    heard: Heard
+    heard: HeardAudio
     audio: AudioTrack
     recorded: CoefficientTrack | None
     reference: CoefficientTrack | None
@@ -139,53 +142,83 @@ def segments(track: AudioTrack, intake: AudioIntake, problems: list[str]) -> Ite
 
 
 def run_stream(
-    track: AudioTrack, voice: FaceStream, progress: Callable[[float], None] | None = None
-) -> tuple[Frames, Heard, list[str]]:
-    """Push every chunk of `track`; returns the frames, the audio as heard, and problems in words.
+    track: AudioTrack,
+    voice: FaceStream,
+    pauses: WorkerSettings | None = None,
+    *,
+    until_ns: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Frames, HeardAudio, list[str]]:
+    """Push every chunk of `track` at its log time, as the node's worker does; returns frames, audio as heard, problems.
 
     Args:
+        track: the chunks.
+        voice: a fresh stream.
+        pauses: after which pause of the chunks a stream ends, and an open mouth is closed; None: the node's defaults.
+        until_ns: log time of the end of the recording, where that lies behind the last chunk.
         progress: called with the share done, 0 to 1.
     """
+    pauses = pauses or WorkerSettings()
     rows: list[tuple[FaceFrame, int]] = []
     lines: list[tuple[int, list[NDArray[np.float32]]]] = []
     bad: Counter[str] = Counter()
     first_ns, last_ns = track.log_ns[0], max(track.log_ns)
+    pause_ns: int | None = None  # log time at which the running stream ends
+    played_ns = 0  # log time until which the audio so far would have been played
 
-    def take(steps: Iterator[Step], log_ns: int) -> None:
+    def take(steps: Iterable[Step], log_ns: int) -> bool:
+        any_step = False
         for step in steps:
+            any_step = True
             if step.begins:
                 lines.append((step.stamp_ns, []))
             if len(step.audio):
                 lines[-1][1].append(step.audio)
             rows.extend((frame, log_ns) for frame in step.frames)
+        return any_step
+
+    def pause(now_ns: int) -> None:
+        """What a node does by itself until `now_ns`."""
+        nonlocal pause_ns
+        if pause_ns is None or now_ns <= pause_ns:
+            return
+        take(voice.end_steps(), pause_ns)
+        close_ns, pause_ns = pause_ns + round(pauses.rest_after * NS), None
+        if now_ns > close_ns:
+            closing = voice.closing(pauses.idle_timeout + pauses.rest_after)
+            rows.extend((frame, close_ns + round(k * NS / voice.fps)) for k, frame in enumerate(closing))
 
     for chunk, log_ns in zip(track.chunks, track.log_ns, strict=True):
+        pause(log_ns)
+        due_ns = max(log_ns, played_ns)
+        played_ns = due_ns + round(duration(chunk) * NS)
         try:
-            take(voice.steps(chunk), log_ns)
+            if take(voice.steps(chunk), log_ns):
+                pause_ns = played_ns + round(pauses.idle_timeout * NS)
         except AudioFormatError as error:
             bad[str(error)] += 1
         if progress is not None:
             progress((log_ns - first_ns) / max(last_ns - first_ns, 1))
+    pause(until_ns)
     take(voice.end_steps(), track.log_ns[-1])
     if progress is not None:
         progress(1.0)
     joined = [(stamp, np.concatenate(parts)) for stamp, parts in lines]
-    heard = Heard(joined, voice.intake.as_dict(), voice.take_warnings())
+    heard = HeardAudio(joined, voice.intake.as_dict(), voice.take_warnings())
     return _collect(rows), heard, [f"{track.topic}: {count} chunks left out: {why}" for why, count in bad.items()]
 
 
 def _collect(rows: list[tuple[FaceFrame, int]]) -> Frames:
-    count = len(rows)
-    emotion = [np.asarray(frame.emotion, np.float32).reshape(-1) for frame, _ in rows]
+    frames = [frame for frame, _ in rows]
+    labels = len(frames[0].emotion) if frames else 0
     return Frames(
-        stamp_ns=np.array([frame.stamp_ns for frame, _ in rows], np.int64),
+        stamp_ns=np.array([frame.stamp_ns for frame in frames], np.int64),
         log_ns=np.array([log_ns for _, log_ns in rows], np.int64),
-        coefficients=np.stack([frame.coefficients for frame, _ in rows]).astype(np.float32)
-        if count
-        else np.zeros((0, 52), np.float32),
-        activity=np.array([frame.activity for frame, _ in rows], np.float32),
-        emotion=np.stack(emotion) if count else np.zeros((0, 0), np.float32),
-        sequence=np.array([frame.index for frame, _ in rows], np.int64),
+        coefficients=np.array([frame.coefficients for frame in frames], np.float32).reshape(len(frames), COUNT),
+        activity=np.array([frame.activity for frame in frames], np.float32),
+        emotion=np.array([frame.emotion for frame in frames], np.float32).reshape(len(frames), labels),
+        sequence=np.array([frame.index for frame in frames], np.int64),
+        kind=np.array([frame.kind for frame in frames], np.uint8),
     )
 
 
@@ -194,6 +227,7 @@ def replay(
     voice: FaceStream,
     *,
     topics: Topics | None = None,
+    pauses: WorkerSettings | None = None,
     settings: dict[str, Any] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Replay:
@@ -203,7 +237,8 @@ def replay(
         BagError: see `read_tracks`.
     """
     audio, recorded, reference, emotion = read_tracks(bag, topics or Topics())
-    frames, heard, problems = run_stream(audio, voice, progress)
+    until_ns = int(recorded.log_ns.max()) if recorded is not None else 0
+    frames, heard, problems = run_stream(audio, voice, pauses, until_ns=until_ns, progress=progress)
     frames.labels = voice.emotion_labels
     bag.problems += [problem for problem in problems if problem not in bag.problems]
     return Replay(frames, heard, audio, recorded, reference, emotion, voice.fps, settings=settings or {})
@@ -234,7 +269,7 @@ def results(replayed: Replay, prefix: str = "/replay") -> Iterator[Result]:
             header=types.make_header(store, stamp),
             sequence=k,
             frame=int(frames.sequence[k]),
-            kind=0,
+            kind=int(frames.kind[k]),
             head=np.zeros(3, np.float32),
             speech_activity=float(frames.activity[k]),
             coefficients=frames.coefficients[k].astype(np.float32),

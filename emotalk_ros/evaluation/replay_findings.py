@@ -15,7 +15,7 @@ from emotalk_ros.bags.tracks import CoefficientTrack, EmotionTrack, sorted_uniqu
 from emotalk_ros.evaluation.metrics.faces import jitter, score_clip
 from emotalk_ros.evaluation.metrics.lips import best_lag
 from emotalk_ros.evaluation.references import energy_jaw, loudness, mean_coefficients, motionless
-from emotalk_ros.evaluation.replay import Frames, Heard, Replay, bag_digest
+from emotalk_ros.evaluation.replay import Frames, HeardAudio, Replay, bag_digest
 from emotalk_ros.evaluation.replay_timing import frame_timing, interpolate_at, nearest_frames, streams
 from emotalk_ros.face import ARKIT_NAMES, FaceBasis
 
@@ -35,7 +35,7 @@ class Compared:
     stamp_ns: NDArray[np.int64]
 
 
-def envelope(heard: Heard, fps: float) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+def envelope(heard: HeardAudio, fps: float) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     """What loudness alone tells, on the grid of the audio: stamps (T,), energy-jaw coefficients (T, 52), dB (T,)."""
     stamps, jaws, levels = [], [], []
     for start_ns, samples in heard.lines:

@@ -45,6 +45,8 @@ class FaceFrame:
     its left shoulder; None: not given."""
     eyes: Array | None = None
     """(2,) yaw, pitch of the gaze in the head, in radians, positive to the face's left and up; None: not given."""
+    kind: FrameKind = FrameKind.SPEECH
+    """What the frame was made from."""
 
     @property
     def angles(self) -> Array:

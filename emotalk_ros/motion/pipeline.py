@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emotalk_ros.motion.frame import FaceFrame
+from emotalk_ros.motion.frame import FaceFrame, FrameKind
 from emotalk_ros.motion.stage import FrameContext, Stage
 from emotalk_ros.motion.stages.blinks import Blinks, BlinkSettings
 from emotalk_ros.motion.stages.expression import Expression, ExpressionSettings
@@ -127,6 +127,7 @@ def closing_frames(last: FaceFrame, fps: float, seconds: float) -> list[FaceFram
                 coefficients=last.coefficients * np.float32(weight * weight * (3.0 - 2.0 * weight)),
                 activity=0.0,
                 loudness=0.0,
+                kind=FrameKind.CLOSING,
             )
         )
     return closing

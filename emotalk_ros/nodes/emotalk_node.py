@@ -290,16 +290,7 @@ class EmotalkNode(LifecycleNode):
             return
         faces, feelings = self._outputs
         for frame in frames:
-            faces.publish(
-                blendshapes(
-                    frame.coefficients,
-                    stamp_ns=frame.stamp_ns,
-                    sequence=next(self._published),
-                    frame=frame.index,
-                    activity=frame.activity,
-                    frame_id=frame_id,
-                )
-            )
+            faces.publish(blendshapes(frame, next(self._published), frame_id))
         last = frames[-1]
         if stream.emotion_labels:
             control = stream.controls.emotion

@@ -12,6 +12,7 @@ from std_msgs.msg import Header
 
 from emotalk_ros.audio.messages import from_time
 from emotalk_ros.face import COUNT
+from emotalk_ros.motion.frame import FaceFrame
 from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionState
 from emotalk_ros.units import NS
 
@@ -36,18 +37,19 @@ def audio_chunk(
     return message
 
 
-def blendshapes(
-    coefficients: ArrayLike, *, stamp_ns: int, sequence: int, frame: int, activity: float, frame_id: str = ""
-) -> BlendshapeCoefficients:
-    """A frame of the face. Raises ValueError unless there are 52 finite coefficients."""
-    values = np.asarray(coefficients, dtype=np.float32)
+def blendshapes(frame: FaceFrame, sequence: int, frame_id: str = "") -> BlendshapeCoefficients:
+    """A frame of the face; `sequence` counts messages. Raises ValueError unless there are 52 finite coefficients."""
+    values = np.asarray(frame.coefficients, dtype=np.float32)
     if values.shape != (COUNT,):
         raise ValueError(f"{values.shape} coefficients, expected ({COUNT},)")
     if not np.isfinite(values).all():
         raise ValueError(f"coefficients at {np.flatnonzero(~np.isfinite(values)).tolist()} are not finite")
-    message = BlendshapeCoefficients(sequence=sequence, frame=frame, speech_activity=float(activity))
-    message.header = Header(stamp=to_time(stamp_ns), frame_id=frame_id)
+    message = BlendshapeCoefficients(sequence=sequence, frame=frame.index, kind=int(frame.kind))
+    message.speech_activity = float(frame.activity)
+    message.header = Header(stamp=to_time(frame.stamp_ns), frame_id=frame_id)
     message.coefficients = values
+    if frame.head is not None:
+        message.head = np.asarray(frame.head, dtype=np.float32)
     return message
 
 

@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from emotalk_ros.audio import AudioIntake, PcmChunk
 from emotalk_ros.bags.bag import Bag
 from emotalk_ros.bags.tracks import AudioTrack
-from emotalk_ros.evaluation.replay import Frames, Heard, Replay, Topics, read_tracks, segments
+from emotalk_ros.evaluation.replay import Frames, HeardAudio, Replay, Topics, read_tracks, segments
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionState
 from emotalk_ros.nodes.messages import audio_chunk, from_time
@@ -116,7 +116,7 @@ def through_node(
     return Replay(frames, heard, track, recorded, reference, emotion, settings["fps"], "live", settings)
 
 
-def _heard(track: AudioTrack) -> tuple[Heard, list[str]]:
+def _heard(track: AudioTrack) -> tuple[HeardAudio, list[str]]:
     """The audio as the node's intake will see it, for the report."""
     problems: list[str] = []
     lines: list[tuple[int, list[Any]]] = []
@@ -126,7 +126,7 @@ def _heard(track: AudioTrack) -> tuple[Heard, list[str]]:
             lines.append((segment.stamp_ns, []))
         lines[-1][1].append(segment.samples)
     joined = [(stamp, np.concatenate(parts)) for stamp, parts in lines]
-    return Heard(joined, intake.statistics.as_dict(), intake.take_warnings()), problems
+    return HeardAudio(joined, intake.statistics.as_dict(), intake.take_warnings()), problems
 
 
 def _wait(node: ReplayNode, executor: SingleThreadedExecutor, until: Callable[[], bool], seconds: float) -> None:
@@ -139,7 +139,7 @@ def _play(
     node: ReplayNode,
     executor: SingleThreadedExecutor,
     track: AudioTrack,
-    heard: Heard,
+    heard: HeardAudio,
     settings: dict[str, Any],
     rate: float,
 ) -> int:
@@ -163,7 +163,7 @@ def _play(
     return started
 
 
-def _collect(node: ReplayNode, first_log_ns: int, started: int, rate: float, heard: Heard) -> Frames:
+def _collect(node: ReplayNode, first_log_ns: int, started: int, rate: float, heard: HeardAudio) -> Frames:
     ends = [start + len(samples) * NS // 16000 for start, samples in heard.lines]
     starts = [start for start, _ in heard.lines]
 
@@ -180,6 +180,7 @@ def _collect(node: ReplayNode, first_log_ns: int, started: int, rate: float, hea
         activity=np.array([m.speech_activity for _, m, _ in kept], np.float32),
         emotion=emotion,
         sequence=np.array([m.frame for _, m, _ in kept], np.int64),
+        kind=np.array([m.kind for _, m, _ in kept], np.uint8),
         labels=labels,
     )
 

@@ -10,6 +10,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, Int32MultiArray
 from std_srvs.srv import SetBool
 
+from emotalk_ros.motion import FaceFrame
 from emotalk_ros.msg import BlendshapeCoefficients
 from emotalk_ros.nodes.messages import blendshapes
 from emotalk_ros.servos import load_servo_map
@@ -39,7 +40,7 @@ def speak(publisher, seconds, opening):
     begin = time.time_ns()
     for index in range(round(seconds * 30)):
         stamp = begin + round(index * 1e9 / 30)
-        publisher.publish(blendshapes(values, stamp_ns=stamp, sequence=index, frame=index, activity=1.0))
+        publisher.publish(blendshapes(FaceFrame(index, stamp, values, 1.0, np.zeros(0)), index))
         time.sleep(max(0.0, (stamp + 33_000_000 - time.time_ns()) / 1e9))
 
 
