@@ -192,13 +192,45 @@ def video(
     _run(items, out, jobs, append, ("video", "RAVDESS"), licence, attribution)
 
 
+@app.command("motion-range")
+def motion_range(
+    takes: Annotated[list[Path], typer.Argument(help="CSV files of Live Link Face.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Keep what was measured here (.npz).")] = None,
+    check: Annotated[Path | None, typer.Option(help="A corpus to hold against it.")] = None,
+) -> None:
+    """How far each coefficient of a captured face goes and which go together; and how a corpus compares."""
+    import numpy as np
+    from rich.console import Console
+
+    from emotalk_ros.corpus.motion_range import MotionRange
+    from emotalk_ros.corpus.readers import read_livelink_csv
+    from emotalk_ros.corpus.store import Corpus
+    from emotalk_ros.face.names import ARKIT_NAMES, MOUTH
+
+    with _reporting(Console(stderr=True), "interrupted"):
+        found = MotionRange.measure(np.concatenate([read_livelink_csv(take) for take in takes]))
+        for name, values in zip(ARKIT_NAMES, found.percentiles.T, strict=True):
+            friends = ", ".join(f"{other} {r:+.2f}" for other, r in list(found.companions(name).items())[:4])
+            typer.echo(f"{name:20s} " + " ".join(f"{value:.2f}" for value in values) + f"   {friends}")
+        if out is not None:
+            found.save(out)
+        if check is not None:
+            corpus = Corpus.open(check)
+            faces = np.concatenate([corpus.read_coefficients(k) for k in range(len(corpus))])
+            mouth = tuple(ARKIT_NAMES[k] for k in MOUTH)
+            away = found.distance(faces, mouth)
+            typer.echo(f"{check}: {len(faces)} frames, {away.mean():.2f} from the captured mouth on average")
+            for name, share in found.beyond(faces).items():
+                typer.echo(f"{name} beyond the capture in {share:.2%} of the frames")
+
+
 @app.command("shipped-sources")
 def shipped_sources(
     out: Annotated[
         Path, typer.Argument(help="Where the collections go (about 1 GB with the repositories).", show_default=False)
     ],
     collections: Annotated[
-        list[str] | None, typer.Option("--collection", help="Only this one (may be repeated); default: all five.")
+        list[str] | None, typer.Option("--collection", help="Only this one (may be repeated); default: all six.")
     ] = None,
     repositories: Annotated[
         Path | None, typer.Option(help="Clones you have, DIR/<owner>/<name>: nothing is downloaded.")
@@ -212,12 +244,13 @@ def shipped_sources(
 ) -> None:
     """The recordings that the network that ships is trained on, from GitHub, with the time of each phone."""
     from emotalk_ros.corpus.shipped.collections import COLLECTIONS
-    from emotalk_ros.corpus.shipped.sources import Request, build_collections, console
+    from emotalk_ros.corpus.shipped.sources import FACEGOOD_FOLDER, Request, build_collections, console
 
-    names = sorted(collections or COLLECTIONS)
+    known = sorted([*COLLECTIONS, FACEGOOD_FOLDER])
+    names = sorted(collections or known)
     for name in names:
-        if name not in COLLECTIONS:
-            raise typer.BadParameter(f"{name!r} is none of {', '.join(sorted(COLLECTIONS))}", param_hint="--collection")
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}", param_hint="--collection")
     with _reporting(console, "interrupted: the same command goes on from here"):
         for line in build_collections(names, Request(out, jobs, repositories, transcripts, host, limit)):
             typer.echo(line)
@@ -226,15 +259,23 @@ def shipped_sources(
 @app.command("shipped-corpora")
 def shipped_corpora(
     source: Annotated[Path, typer.Argument(help="What `prepare shipped-sources` wrote.", show_default=False)],
-    out: Annotated[Path, typer.Argument(help="Where the corpora `real` and `emotional` go.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Where the corpora go, each in its folder.", show_default=False)],
     per_actor: Annotated[int, typer.Option(min=0, help="Phrases of a named speaker to recolour.")] = 2,
     portrayals: Annotated[int, typer.Option(min=1, help="Emotions of a named speaker; the others get half.")] = 6,
     voices: Annotated[int, typer.Option(min=1, help="Voices to recolour: the own one and made-up ones of it.")] = 1,
     speech_db: Annotated[float, typer.Option(help="Level of neutral speech, dB re full scale RMS.")] = -40.0,
+    kokoro_hours: Annotated[
+        float, typer.Option(min=0.0, help="Natural synthetic speech (extra `kokoro`), about.")
+    ] = 0.0,
+    kokoro_voices: Annotated[
+        Path | None,
+        typer.Option(help="Folder of Kokoro's voices (npm kokoro-js: voices/*.bin); default: $EMOTALK_KOKORO_VOICES."),
+    ] = None,
+    packed: Annotated[bool, typer.Option("--packed", help="An eighth of the size: Opus, 8-bit coefficients.")] = False,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
     jobs: Jobs = 2,
 ) -> None:
-    """The two corpora of the network that ships: real voices, and the same recoloured into several emotions."""
+    """The corpora of the network that ships: real voices, Kokoro's, both recoloured into emotions, and studio takes."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import Progress
@@ -242,18 +283,17 @@ def shipped_corpora(
     from emotalk_ros.corpus.shipped.corpora import Choices, build_corpora
 
     console = Console(stderr=True)
-    choices = Choices(jobs, seed, per_actor, portrayals, voices, speech_db)
+    choices = Choices(jobs, seed, per_actor, portrayals, voices, speech_db, kokoro_hours, kokoro_voices, packed)
     with (
         _reporting(console, "interrupted: the same command goes on from here"),
         Progress(console=console, transient=True) as bar,
     ):
         task = bar.add_task("recordings", total=None)
-        hours, problems = build_corpora(
-            source, out, choices, lambda done, total: bar.update(task, completed=done, total=total)
-        )
-    for problem in problems:
+        built = build_corpora(source, out, choices, lambda done, total: bar.update(task, completed=done, total=total))
+    for problem in built.problems:
         console.print(f"[yellow]left out[/yellow] {escape(problem)}", highlight=False, soft_wrap=True)
-    typer.echo(f"real {hours[0]:.2f} h, emotional {hours[1]:.2f} h; {len(problems)} recordings left out")
+    hours = ", ".join(f"{name} {hours:.2f} h" for name, hours in built.hours.items())
+    typer.echo(f"{hours}; {len(built.problems)} recordings left out")
 
 
 @contextmanager
@@ -261,6 +301,7 @@ def _reporting(console: Console, interrupted: str, clean_up: Callable[[], object
     """Errors and Ctrl-C inside the block become a message and an exit code, after `clean_up`."""
     from rich.markup import escape
 
+    from emotalk_ros.corpus.espeak import SynthesizerUnavailableError
     from emotalk_ros.corpus.store import CorpusError
 
     try:
@@ -269,7 +310,7 @@ def _reporting(console: Console, interrupted: str, clean_up: Callable[[], object
         clean_up()
         console.print(escape(interrupted), highlight=False)
         raise typer.Exit(130) from None
-    except (CorpusError, OSError) as error:
+    except (CorpusError, SynthesizerUnavailableError, OSError) as error:
         clean_up()
         console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

@@ -14,6 +14,7 @@ class Engine(str, Enum):
     """Speech synthesisers."""
 
     espeak = "espeak"
+    kokoro = "kokoro"
     flite = "flite"
     festival = "festival"
 
@@ -37,13 +38,18 @@ def synthesize(
         float, typer.Option(min=0.0, max=1.0, help="Share of the actors with real voices, if there are any.")
     ] = 0.7,
     engine: Annotated[
-        list[Engine] | None, typer.Option(help="Synthesiser of the other actors; may be repeated. Default: all found.")
+        list[Engine] | None,
+        typer.Option(help="Synthesiser of the other actors; may be repeated. Default: all found but kokoro (slow)."),
+    ] = None,
+    kokoro_voices: Annotated[
+        Path | None,
+        typer.Option(help="Folder of Kokoro's voices (npm kokoro-js: voices/*.bin); default: $EMOTALK_KOKORO_VOICES."),
     ] = None,
     sentences: Annotated[
         Path | None, typer.Option(help="Text for synthetic voices, a sentence a line. Default: the built-in list.")
     ] = None,
     languages: Annotated[
-        str, typer.Option(help="What espeak-ng's voices speak in turn: en,cmn,de,... or all. flite, festival: English.")
+        str, typer.Option(help="What espeak-ng's (and Kokoro's) voices speak in turn: en,cmn,de,... or all.")
     ] = "en",
     portrayals: Annotated[
         int, typer.Option(min=1, max=15, help="Emotions and levels per sentence, beyond each actor's first two (15).")
@@ -57,29 +63,42 @@ def synthesize(
 ) -> None:
     """Make emotional speech with faces: 8 emotions at 2 levels, several sentences shared between them by each actor.
 
-    Voices are real recordings made emotional by the WORLD vocoder (--real), made-up ones of espeak-ng, and those of
-    flite and festival where they are installed. Every clip comes with exact phone times and 52 coefficients per
-    frame. Can be stopped with Ctrl-C and run again.
+    Voices are real recordings made emotional by the WORLD vocoder (--real), made-up ones of espeak-ng, natural ones of
+    Kokoro (--engine kokoro; docs/corpus.md says what it needs), and those of flite and festival where they are
+    installed. Every clip comes with exact phone times and 52 coefficients per frame. Can be stopped with Ctrl-C and run
+    again.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from emotalk_ros.corpus.espeak import SynthesizerUnavailableError
+    from emotalk_ros.corpus.kokoro import VOICES_VARIABLE, shared_kokoro
     from emotalk_ros.corpus.sentences import default_sentences, known_languages, read_sentences
     from emotalk_ros.corpus.speech_engines import available_engines
     from emotalk_ros.corpus.synthesize import SynthesisSettings
     from emotalk_ros.corpus.synthesize import synthesize as run
 
     console = Console()
+    if kokoro_voices is not None:
+        os.environ[VOICES_VARIABLE] = str(kokoro_voices)  # for the workers too
     found = available_engines()
-    wanted = tuple(dict.fromkeys(e.value for e in engine)) if engine else found
+    wanted = tuple(dict.fromkeys(e.value for e in engine or ())) or tuple(n for n in found if n != Engine.kokoro.value)
     missing = [name for name in wanted if name not in found]
+    if missing == [Engine.kokoro.value]:
+        try:
+            shared_kokoro()
+        except SynthesizerUnavailableError as error:
+            console.print(f"[red]{escape(str(error))}[/]", highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from None
     if missing:
         console.print(
             f"[red]not installed: {', '.join(missing)}[/] (found: {', '.join(found) or 'none'}; apt install it)"
         )
         raise typer.Exit(2)
-    if not engine and len(found) < len(Engine):
-        console.print(f"not installed, left out: {', '.join(e.value for e in Engine if e.value not in found)}")
+    left_out = [e.value for e in Engine if e.value not in (*found, Engine.kokoro.value)]
+    if not engine and left_out:
+        console.print(f"not installed, left out: {', '.join(left_out)}")
     try:
         settings = SynthesisSettings(
             hours=hours,

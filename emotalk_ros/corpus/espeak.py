@@ -35,6 +35,7 @@ from emotalk_ros.units import SAMPLE_RATE
 _EVENT_END, _EVENT_PHONEME = 0, 7
 _SYNCHRONOUS, _UTF8 = 2, 1
 _OPTIONS = 0x0001 | 0x0002 | 0x8000  # phoneme events, as IPA, and never call exit()
+_TIED_IPA = 0x02 | 0x80 | ord("^") << 8
 _RATE, _PITCH, _RANGE, _WORD_GAP = 1, 3, 4, 7
 
 # A voiceless stop's event marks its burst: the closure is the silence before it. Voiced stops are marked at closure.
@@ -178,6 +179,21 @@ class Espeak:
         if not phones:
             raise ValueError(f"espeak-ng found no phones in {text!r}")
         return Recording(voice.name, audio, tuple(phones), voice.name, text, "espeak-ng")
+
+    def transcribe(self, text: str, accent: str = "gmw/en-US") -> str:
+        """`text` as IPA with stress marks, signs of one phoneme tied by ^; punctuation is lost.
+
+        Raises ValueError for an unknown accent.
+        """
+        with self._guard, _library(self._home) as (library, _):
+            self._select(library, EspeakVoice("espeak", accent))
+            library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+            data = ctypes.create_string_buffer(text.encode())
+            place = ctypes.c_void_p(ctypes.addressof(data))
+            clauses = []
+            while place.value:
+                clauses.append((library.espeak_TextToPhonemes(ctypes.byref(place), _UTF8, _TIED_IPA) or b"").decode())
+        return " ".join(clauses)
 
     def _select(self, library: Any, voice: EspeakVoice) -> None:
         name = voice.accent

@@ -29,6 +29,13 @@ def other_languages() -> dict[str, Language]:
     return {name: Language(name, entry["voice"], tuple(entry["sentences"])) for name, entry in read.items()}
 
 
+@cache
+def longer_sentences() -> dict[str, tuple[str, ...]]:
+    """Longer ones by language, English among them: those of `longer_sentences.yaml`."""
+    text = files("emotalk_ros.corpus").joinpath("longer_sentences.yaml").read_text(encoding="utf-8")
+    return {language: tuple(sentences) for language, sentences in yaml.safe_load(text).items()}
+
+
 def known_languages() -> tuple[str, ...]:
     """Names of all languages, English first."""
     return (ENGLISH, *other_languages())

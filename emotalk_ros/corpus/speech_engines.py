@@ -31,15 +31,17 @@ _TIMEOUT = 60.0
 
 @cache
 def available_engines() -> tuple[str, ...]:
-    """Which of espeak, flite and festival can be used here."""
+    """Which of espeak, kokoro, flite and festival can be used here."""
     from emotalk_ros.corpus.espeak import Espeak
+    from emotalk_ros.corpus.kokoro import shared_kokoro
 
     found = []
-    try:
-        Espeak.instance()
-        found.append("espeak")
-    except SynthesizerUnavailableError:
-        pass
+    for name, start in (("espeak", Espeak.instance), ("kokoro", shared_kokoro)):
+        try:
+            start()
+            found.append(name)
+        except SynthesizerUnavailableError:
+            pass
     if shutil.which("flite") and flite_voices():
         found.append("flite")
     if shutil.which("festival") and festival_voices():

@@ -19,6 +19,8 @@ from zlib import crc32
 import numpy as np
 
 from emotalk_ros.corpus.augment import augment, draw_augmentation
+from emotalk_ros.corpus.kokoro import LANGUAGES, shared_kokoro
+from emotalk_ros.corpus.kokoro import SOURCE as KOKORO
 from emotalk_ros.corpus.real_speech import SpeechFile, load_speech, read_speech_folder, speech_source
 from emotalk_ros.corpus.sentences import ENGLISH, default_sentences, known_languages, other_languages
 from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter, Record, Source, write_clip
@@ -31,6 +33,7 @@ SETTINGS_FILE = "synthesis.json"
 _MEAN_STRETCH = 1.2  # emotions take this much longer than neutral speech, on average over the fifteen portrayals
 _SECONDS_PER_LETTER = 0.066
 _SILENCE = (0.1, 0.7)  # seconds before and after the speech
+_KOKORO_SPEED = 0.9  # its voices read fast
 _SHARED = 2  # contents that an actor says in all fifteen portrayals
 _SHORTEST_PHRASE = 0.6
 
@@ -41,7 +44,8 @@ class SynthesisSettings:
 
     `hours` of audio, about; `actors`, speakers; `seed`; `real`, folders with recordings and phones (`real_speech`);
     `real_share` of the actors that are real voices, where there are any; `engines` for the others; `languages` that
-    espeak-ng's speak in turn; `portrayals` of each sentence that is not said in all fifteen; `augmentation` 0 (clean)
+    espeak-ng's and Kokoro's speak in turn; `portrayals` of each sentence that is not said in all fifteen;
+    `augmentation` 0 (clean)
     to 1; `speech_db`, mean level of neutral speech in dB full scale.
     """
 
@@ -84,8 +88,8 @@ class Content:
 
 @dataclass(frozen=True)
 class Actor:
-    """A speaker: `engine` "real", "espeak", "flite" or "festival"; `voice` its name there; `made_up` changes it by
-    that seed; `language` of espeak-ng's.
+    """A speaker: `engine` "real", "espeak", "kokoro", "flite" or "festival"; `voice` its name there; `made_up` changes
+    it by that seed; `language` of espeak-ng's and Kokoro's.
     """
 
     number: int
@@ -191,6 +195,10 @@ def _letters(text: str) -> int:
 def _synthetic_actor(settings: SynthesisSettings, number: int, rank: int, order: Mapping[str, Sequence[int]]) -> Actor:
     rng = np.random.default_rng([settings.seed, number, 29])
     said, voices = _said(settings), _engine_voices(settings.engines)
+    if "kokoro" in settings.engines:
+        if rank % 2 == 0 or len(settings.engines) == 1:  # half of the voices, where there are others
+            return _natural_actor(settings, number, rank // 2 if len(settings.engines) > 1 else rank, order, rng)
+        rank //= 2
     # Every third synthetic actor is one of the few voices of flite and festival, the others are made-up voices.
     if "espeak" in settings.engines and (rank % 3 != 2 or not voices):
         language = settings.languages[(rank if not voices else rank - rank // 3) % len(settings.languages)]
@@ -201,6 +209,21 @@ def _synthetic_actor(settings: SynthesisSettings, number: int, rank: int, order:
     engine, voice = voices[turn]
     again = rank // (3 if "espeak" in settings.engines else 1) >= len(voices)
     return Actor(number, engine, voice, contents, number if again else None)
+
+
+def _natural_actor(
+    settings: SynthesisSettings, number: int, rank: int, order: Mapping[str, Sequence[int]], rng: np.random.Generator
+) -> Actor:
+    """One of Kokoro's voices; when all of its language have had their turn, they come again as somebody else's."""
+    spoken = [name for name in settings.languages if name in LANGUAGES]
+    if not spoken:
+        raise ValueError(f"Kokoro speaks none of {', '.join(settings.languages)}; it knows {', '.join(LANGUAGES)}")
+    language = spoken[rank % len(spoken)]
+    voices = shared_kokoro().voices_of(language)
+    turn = rank // len(spoken)
+    contents = _contents(_said(settings)[language], order[language], rng)
+    again = number if turn >= len(voices) else None
+    return Actor(number, "kokoro", voices[turn % len(voices)], contents, again, language)
 
 
 def _engine_voices(engines: Sequence[str]) -> list[tuple[str, str]]:
@@ -260,6 +283,8 @@ def _spoken(job: SynthesisJob) -> Recording:
         from emotalk_ros.corpus.espeak import Espeak, made_up_voice
 
         return Espeak.instance().speak(content.text, made_up_voice(int(actor.voice), actor.language))
+    if actor.engine == "kokoro":
+        return shared_kokoro().speak(content.text, actor.voice, actor.language, _KOKORO_SPEED)
     from emotalk_ros.corpus.speech_engines import speak_festival, speak_flite
 
     return (speak_flite if actor.engine == "flite" else speak_festival)(content.text, actor.voice)
@@ -397,6 +422,7 @@ def _claim(folder: Path, settings: SynthesisSettings, overwrite: bool) -> None:
 
 
 _ENGINE_SOURCES: dict[str, Source] = {
+    "kokoro": KOKORO,
     "espeak": Source("espeak-ng", "own synthesis", "espeak-ng (GPL-3.0-or-later program; its speech is not covered)"),
     "flite": Source("flite", "own synthesis", "Flite, Carnegie Mellon University (BSD-like)"),
     "festival": Source("festival", "own synthesis", "Festival, University of Edinburgh (BSD-like)"),

@@ -46,3 +46,32 @@ def test_made_up_voices_are_others_to_pairs_and_the_same_actor_to_splits(build):
     known = {r.id: k for k, r in enumerate(both.records)}
     for k, record in enumerate(own.records):  # a reader's own voice stays as it was
         np.testing.assert_array_equal(both.read_pcm(known[record.id]), own.read_pcm(k))
+
+
+def test_silence_at_the_ends_goes_and_studio_takes_come_along(build, tmp_path):
+    source = tmp_path / "source"
+    sound, rate = soundfile.read(source / "librispeech/audio/11-1-0001.wav")
+    soundfile.write(source / "librispeech/audio/11-1-0001.wav", np.pad(sound, (2 * rate, 3 * rate)), rate)
+    table = json.loads((source / "librispeech/phones.json").read_text())
+    table["11-1-0001"] = [["SIL", 0.0, 2.0], *([p, a + 2, b + 2] for p, a, b in table["11-1-0001"])]
+    (source / "librispeech/phones.json").write_text(json.dumps(table))
+    (source / "facegood").mkdir()
+    jaw = 0.3 * ((np.arange(300) // 30) % 2)
+    np.savez(source / "facegood/take.npz", fps=30.0, names=["mouth_stretch_c"], coefficients=jaw[:, None])
+    soundfile.write(source / "facegood/take.wav", np.random.default_rng(0).normal(0, 0.1, 10 * RATE), RATE)
+    build("trimmed", "--packed")
+    real, takes = (Corpus.open(tmp_path / "trimmed" / name) for name in ("real", "facegood"))
+    clip = next(c for c in real if c.id == "librispeech.11-1-0001")
+    first = next(p for p in clip.phones if p[0] == "M")
+    assert 0.25 < first[1] < 0.75 and 4.3 < clip.duration < 5.3
+    assert abs(clip.duration - len(clip.coefficients) / 30) < 0.05
+    assert np.abs(clip.audio[: int(first[1] * RATE) - 800]).max() < 0.02 < np.abs(clip.audio).max()
+    assert real.records[0].audio.endswith(".ogg") and takes.records[0].coefficients.endswith(".npz")
+    assert "jawOpen" not in takes[0].blind and "browInnerUp" in takes[0].blind
+    assert takes.sources["facegood"].licence == "MIT"
+
+
+def test_asking_for_kokoro_without_it_names_the_remedy(build, tmp_path):
+    command = ["prepare", "shipped-corpora", str(tmp_path / "source"), str(tmp_path / "natural"), "--jobs", "1"]
+    done = CliRunner().invoke(app, [*command, "--kokoro-hours", "0.1", "--kokoro-voices", str(tmp_path)])
+    assert done.exit_code == 1 and "npm pack kokoro-js" in " ".join(done.output.split())

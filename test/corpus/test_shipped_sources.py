@@ -234,3 +234,19 @@ def test_an_order_is_one_of_the_patterns_with_its_slots(tmp_path):
     (root / "data/label/label.json").unlink()
     with pytest.raises(CorpusError, match=r"no file data/label/label\.json"):
         list(c.picovoice_barista({c.SPEECH_TO_INTENT.name: root}))
+
+
+def test_studio_takes_are_copied_as_they_are(tmp_path):
+    clone = tmp_path / "clones" / collections.FACEGOOD.name
+    for pattern in collections.FACEGOOD.paths:
+        path = clone / pattern.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(path.name.encode())
+    options = ("--collection", "facegood", "--repositories", tmp_path / "clones")
+    done = get(tmp_path / "out", *options)
+    assert done.exit_code == 0 and "4 studio takes" in done.output
+    copied = {str(p.relative_to(tmp_path / "out/facegood")) for p in (tmp_path / "out").rglob("*.*")}
+    assert {"bs_value/bs_value_1114_2_01.npy", "wav/1114_2_04.wav", "shirley_1119_bs_name316.npy"} <= copied
+    (clone / "code/train/wav/1114_2_03.wav").unlink()
+    done = get(tmp_path / "again", *options)
+    assert done.exit_code == 1 and "1114_2_03.wav" in done.output

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from emotalk_ros.corpus.phone_times import Spoken
+from emotalk_ros.corpus.readers.facegood import TAKES
 from emotalk_ros.corpus.store import CorpusError
 
 
@@ -71,6 +72,18 @@ PRECISE = Repository(
         *("/heycomputer/en/*.wav", "/not-wake-words/en/", "/licenses/"),
     ),
 )
+
+FACEGOOD = Repository(
+    "FACEGOOD/FACEGOOD-Audio2Face",
+    "e6d41b6ed9e414b2f7427e52e18c401f7d1775a8",
+    (
+        *(f"/code/train/bs_value/bs_value_{take}.npy" for take in TAKES),
+        *(f"/code/train/wav/{take}.wav" for take in TAKES),
+        "/code/train/shirley_1119_bs_name316.npy",
+        "/LICENSE",
+    ),
+)
+"""Faces rather than voices alone: `readers.facegood` reads it as it is. MIT (LICENSE)."""
 
 ALSO_SPOKEN = {
     "103-1240-0000": "CHAPTER ONE MISSUS RACHEL LYNDE IS SURPRISED MISSUS RACHEL LYNDE LIVED JUST WHERE THE AVONLEA"

@@ -4,7 +4,8 @@
 
 Gets five public collections (`collections`) from GitHub, each at the commit that was used and no more of it
 than is needed, writes OUT/<collection>/audio/<name>.flac (16 kHz mono) and aligns each with its words by pocketsphinx:
-OUT/<collection>/phones.json, what `emotalk prepare shipped-corpora` reads. Resumes where it was interrupted.
+OUT/<collection>/phones.json, what `emotalk prepare shipped-corpora` reads. The studio takes of FACEGOOD are copied to
+OUT/facegood as they are. Resumes where it was interrupted.
 
 Needs git, pocketsphinx (the extra `corpus`) and, for words that its dictionary lacks, espeak-ng.
 """
@@ -26,13 +27,15 @@ from rich.progress import Progress
 
 from emotalk_ros.corpus.phone_times import PhoneTimes, Spoken, write_phone_times
 from emotalk_ros.corpus.readers.base import leave_interrupts_to_the_parent, read_audio
-from emotalk_ros.corpus.shipped.collections import COLLECTIONS, Collection, Repository, Trees
+from emotalk_ros.corpus.shipped.collections import COLLECTIONS, FACEGOOD, Collection, Repository, Trees
 from emotalk_ros.corpus.store import CorpusError
 from emotalk_ros.files import LEFTOVERS, replacing
 from emotalk_ros.units import SAMPLE_RATE
 
 console = Console(stderr=True)
 GITHUB = "https://github.com"
+FACEGOOD_FOLDER = "facegood"
+"""What --collection and the folder of the studio takes are called."""
 
 
 @dataclass(frozen=True)
@@ -189,12 +192,36 @@ def build(name: str, request: Request) -> tuple[PhoneTimes, list[str]]:
     return times, problems
 
 
+def get_takes(request: Request) -> str:
+    """FACEGOOD's studio takes in OUT/facegood, as the repository has them; one line of summary. Raises CorpusError."""
+    with console.status(f"getting {FACEGOOD.name}"):
+        if request.repositories is not None:
+            tree = given(FACEGOOD, request.repositories)
+        else:
+            tree = get(FACEGOOD, request.out / ".repositories", request.host)
+    count = 0
+    for pattern in FACEGOOD.paths:
+        path = tree / pattern.lstrip("/")
+        if not path.is_file():
+            raise CorpusError(f"{tree} has no file {path.relative_to(tree)}: is the checkout complete?")
+        copy = request.out / FACEGOOD_FOLDER / path.relative_to(tree).name
+        if path.parent.name in ("bs_value", "wav"):
+            copy = copy.parent / path.parent.name / path.name
+        with replacing(copy, parents=True) as part:
+            shutil.copyfile(path, part)
+        count += path.parent.name == "wav"
+    return f"{FACEGOOD_FOLDER}: {count} studio takes, MIT (LICENSE)"
+
+
 def build_collections(names: Iterable[str], request: Request) -> Iterator[str]:
     """Builds collection after collection; yields one line of summary each, names what was left out on the console.
 
     Raises CorpusError. Interrupted, the same call goes on.
     """
     for name in names:
+        if name == FACEGOOD_FOLDER:
+            yield get_takes(request)
+            continue
         times, problems = build(name, request)
         for problem in problems:
             console.print(f"[yellow]left out[/yellow] {name}/{escape(problem)}", highlight=False, soft_wrap=True)
