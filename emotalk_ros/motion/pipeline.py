@@ -100,12 +100,13 @@ class MotionPipeline:
         """One frame through all stages.
 
         Args:
-            frame: as the network gave it; frames may have been left out before it, not swapped.
+            frame: as the network gave it (what leaves 0..1 is cut); frames may have been left out before it, not swapped.
             context: labels and controls; `fps` and `frames` are set here.
         """
         frames = 1 if self._index is None else max(1, frame.index - self._index)
         self._index = frame.index
         context = replace(context or FrameContext(self.fps), fps=self.fps, frames=frames)
+        frame = replace(frame, coefficients=np.clip(frame.coefficients, 0.0, 1.0))
         for stage in self._stages.values():
             frame = stage.step(frame, context)
         return frame

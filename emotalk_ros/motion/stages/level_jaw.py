@@ -1,8 +1,7 @@
 """Level-driven jaw: a share of the mouth's opening follows the loudness, whatever the language.
 
 The level between 0.5 and 3 kHz alone correlates .70 with the jaw of a captured Mandarin take, where a network that
-knows English guesses phones. Lips open and shut with the jaw; lips predicted closed stay closed, and press, unless it
-is too loud for that.
+knows English guesses phones. Lips open and shut with the jaw; lips predicted closed stay closed, and press.
 """
 
 from __future__ import annotations
@@ -22,14 +21,12 @@ SPEAKING = (0.03, 0.06)
 """Widest jawOpen of late from which a mouth begins to follow, and from which it follows in full: noise opens none."""
 APART = 0.02
 """jawOpen minus mouthClose above which lips are surely apart. Closed ones stay closed while the jaw behind moves."""
-TOO_LOUD = (0.75, 1.0)
-"""Loudness range over which a predicted closure is cancelled."""
 PRESS = 0.25
 """Share by which mouthClose grows at a predicted closure: a network that is not sure leaves a gap of a hair."""
 CLOSED = (0.8, 1.0)
 """mouthClose over jawOpen from which lips begin to count as closed, and at which they do."""
-LIP_EXPONENT = 0.7
-"""Lips open and shut with the jaw by this power of its change."""
+MOST = (0.3, 2.0)
+"""Lips open and shut with the jaw, by a factor within this range."""
 LIPS = indices(["mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight"])
 JAW, CLOSE = INDEX["jawOpen"], INDEX["mouthClose"]
 
@@ -62,15 +59,13 @@ class LevelJaw(Stage[LevelJawSettings]):
         follows = _ramp(widest, *SPEAKING)
         wide = 0.5 * (widest + WIDE * follows)
         moved = jaw + share * follows * (wide * loudness - jaw)
-        parted = share * _ramp(loudness, *TOO_LOUD)
-        shut = 1.0 - _ramp(jaw - close, 0.0, APART)
-        change = min(max(moved / max(jaw, 1e-3), 0.3), 2.0) ** LIP_EXPONENT
+        apart = _ramp(jaw - close, 0.0, APART)
+        change = min(max(moved / max(jaw, 1e-3), MOST[0]), MOST[1])
         pressed = follows * _ramp(close / max(jaw, 1e-3), *CLOSED)
         made = frame.coefficients.copy()
-        made[LIPS] *= 1.0 + (change - 1.0) * max(1.0 - shut, parted)
+        made[LIPS] *= 1.0 + (change - 1.0) * apart
         made[JAW] = moved
-        close = max(close + shut * (1.0 - parted) * (moved - jaw), 0.0)
-        made[CLOSE] = close * (1.0 + PRESS * pressed) * (1.0 - parted * shut)
+        made[CLOSE] = max(close + (1.0 - apart) * (moved - jaw), 0.0) * (1.0 + PRESS * pressed)
         return replace(frame, coefficients=made)
 
     def _widest(self, index: int, jaw: float, memory: int) -> float:
