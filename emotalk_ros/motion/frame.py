@@ -31,7 +31,8 @@ class FaceFrame:
     stamp_ns: int
     """Audio time that the frame shows."""
     coefficients: Array
-    """(52,) in the order of `face.ARKIT_NAMES`."""
+    """(52,) in the order of `face.ARKIT_NAMES`. Of a network that tells speech and expression apart: speech alone,
+    until the expression stage adds the rest."""
     activity: float
     """Speech activity, 0..1."""
     emotion: Array
@@ -39,7 +40,7 @@ class FaceFrame:
     loudness: float = 0.0
     """0..1: level of what leaves an open mouth against the loudest of the last 2.5 s (`audio.loudness`)."""
     expression: Array | None = None
-    """(52,) the network's own share of expression in `coefficients`, where it tells it apart from speech."""
+    """(52,) the network's own expression at intensity 1, where it tells it apart from speech."""
     head: Array | None = None
     """(3,) yaw, pitch, roll of the head in radians, turned in this order, positive to the face's left, up, and towards
     its left shoulder; None: not given."""

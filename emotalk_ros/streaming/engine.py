@@ -28,7 +28,10 @@ _STAMP_TOLERANCE_NS = 100_000_000
 
 
 class Analysed(Protocol):
-    """What a model says about a window: `coefficients` (T, 52), `frame_emotion_logits` (T, L)."""
+    """What a model says about a window: `coefficients` (T, 52), `frame_emotion_logits` (T, L).
+
+    A model that makes speech and expression apart has besides `speech` and `expression` (T, 52), at intensity 1.
+    """
 
     @property
     def coefficients(self) -> Array:
@@ -107,6 +110,8 @@ class EngineStatistics:
 
 class Engine:
     """Feeds a model window by window and hands out its frames, with activity, loudness and the emotion heard.
+
+    Of a model that makes speech and expression apart, `FaceFrame.coefficients` are the speech alone.
 
     Args:
         model: `EmoTalk`, a baseline, or whatever has `config` and `analyse`.
@@ -220,7 +225,8 @@ class Engine:
         self._skip = 0  # hops still to be left out
         self._next = 0  # output frame that comes next
         self._known = 0  # model frame of row 0 of `_rows`
-        self._rows = np.zeros((0, COUNT + 1 + len(self.emotion_labels)), dtype=np.float32)
+        self._rows = np.zeros((0, 2 * COUNT + 1 + len(self.emotion_labels)), dtype=np.float32)
+        self._told = False  # the model tells speech and expression apart
         self._used: Controls | None = None
         self._fade: Array | None = None
         self._fade_left = 0
@@ -251,18 +257,18 @@ class Engine:
             self._fade_left = 0
             return []
         self.statistics.hops += 1
-        coefficients, logits = self._infer(window)
+        parts, logits = self._infer(window)
         activity = np.array(
             [self._tracker.activity(self.schedule.instant(k)) for k in range(window.first, window.stop)]
         )
-        rows = np.column_stack([coefficients, loudness, self._emotion.push(logits, activity)])
+        rows = np.column_stack([parts, loudness, self._emotion.push(logits, activity)])
         # One frame of the hop before stays, to interpolate from.
         self._rows = np.concatenate([self._rows[-1:], rows.astype(np.float32)])
         self._known = window.stop - len(self._rows)
         return self._emit(self.schedule.output_at_or_after(window.stop), last=False)
 
     def _infer(self, window: Window) -> tuple[Array, Array]:
-        """The model's frames first..stop-1: coefficients (n, 52) and emotion logits (n, L)."""
+        """The model's frames first..stop-1: speech beside expression (n, 104) and emotion logits (n, L)."""
         audio = self._ring.read(window.start, window.end)
         if len(audio) < self._shortest:
             audio = np.pad(audio, (0, self._shortest - len(audio)))
@@ -273,15 +279,25 @@ class Engine:
         result = self.model.analyse(audio, person=controls.person, level=controls.level, emotion=emotion, **place)
         available = len(result.coefficients) - 1
         take = np.minimum(np.arange(window.first, window.stop) - window.base, available)
-        rows = np.asarray(result.coefficients, dtype=np.float32)[take]
+        parts = self._parts(result)
+        rows = parts[take]
         if not np.isfinite(rows).all():
             raise FloatingPointError("the network gave coefficients that are not numbers")
         logits = np.asarray(result.frame_emotion_logits, dtype=np.float32).reshape(available + 1, -1)[take]
         if self._used is not None and controls is not self._used and len(self._rows) and window.first > window.base:
-            before = np.asarray(result.coefficients[window.first - window.base - 1], dtype=np.float32)
-            self._fade, self._fade_left = self._rows[-1, :COUNT] - before, self._fade_frames
+            before = parts[window.first - window.base - 1]
+            self._fade, self._fade_left = self._rows[-1, : 2 * COUNT] - before, self._fade_frames
         self._used = controls
         return self._faded(rows), logits
+
+    def _parts(self, result: Analysed) -> Array:
+        """Speech beside expression, (T, 104); the latter is 0 where a model does not tell it apart."""
+        speech: Array = getattr(result, "speech", None)  # type: ignore[assignment]
+        expression: Array = getattr(result, "expression", None)  # type: ignore[assignment]
+        self._told = speech is not None and expression is not None
+        if not self._told:
+            speech, expression = result.coefficients, np.zeros_like(result.coefficients)
+        return np.concatenate([speech, expression], axis=1, dtype=np.float32)
 
     def _faded(self, rows: Array) -> Array:
         """After a change of controls: the difference to what was shown, worn down frame by frame."""
@@ -322,6 +338,7 @@ class Engine:
             stamp_ns=self._origin_ns + self.schedule.nanoseconds(index),
             coefficients=row[:COUNT].copy(),
             activity=self._tracker.activity(instant),
-            loudness=float(row[COUNT]),
-            emotion=row[COUNT + 1 :].copy(),
+            loudness=float(row[2 * COUNT]),
+            emotion=row[2 * COUNT + 1 :].copy(),
+            expression=row[COUNT : 2 * COUNT].copy() if self._told else None,
         )

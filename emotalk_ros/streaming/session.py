@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -207,12 +207,23 @@ class FaceStream:
             yield Step(_NOTHING, end_ns, frames, ends=True)
 
     def _moved(self, frames: list[FaceFrame]) -> list[FaceFrame]:
-        if self._pipeline is not None and frames:
-            controls = self.controls
+        controls = self.controls
+        if self._pipeline is None:
+            frames = [_summed(frame, controls) for frame in frames]
+        elif frames:
             context = FrameContext(self.fps, 1, self.emotion_labels, controls.emotion, controls.person, controls.level)
             frames = [self._pipeline.step(frame, context) for frame in frames]
         self._last = frames[-1] if frames else self._last
         return frames
+
+
+def _summed(frame: FaceFrame, controls: Controls) -> FaceFrame:
+    """Speech and expression together, where a model gives them apart."""
+    if frame.expression is None:
+        return frame
+    intensity = 1.0 if controls.emotion is None else controls.emotion.intensity
+    both = np.clip(frame.coefficients + np.float32(intensity) * frame.expression, 0.0, 1.0)
+    return replace(frame, coefficients=both)
 
 
 def offline_settings(model: FaceModel, fps: float | None = None) -> StreamSettings:

@@ -9,6 +9,7 @@ from fake_model import CausalFake, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emotalk_ros.face import INDEX
 from emotalk_ros.streaming import Controls, FaceStream, StreamSettings, animate
 
 ORIGIN = 1_700_000_000_123_456_789
@@ -258,3 +259,46 @@ def test_offline_gives_the_same_frames_as_live(fake, speech):
     live = run(FaceStream(fake, StreamSettings(context=4.0)), speech, [320], origin=0)
     offline = list(animate(fake, [speech[:9], speech[9:]]))
     np.testing.assert_allclose(values(offline), values(live), atol=1e-5)
+
+
+@dataclasses.dataclass
+class Parts(Result):
+    speech: np.ndarray
+    expression: np.ndarray
+
+
+class SplitFake(CausalFake):
+    """Half of each coefficient is speech; the expression is a lowered brow."""
+
+    def analyse(self, audio, person=0, level=1.0, emotion=None):
+        whole = super().analyse(audio, person, level, emotion)
+        expression = np.zeros_like(whole.coefficients)
+        expression[:, INDEX["browDownLeft"]] = 0.25
+        speech = whole.coefficients * np.float32(0.5)
+        return Parts(speech + expression, whole.frame_emotion_logits, speech, expression)
+
+
+@dataclasses.dataclass(frozen=True)
+class Intensity:
+    """What a stream asks of a control that leaves the emotion to the voice."""
+
+    intensity: float
+    labels: dict = dataclasses.field(default_factory=dict)
+    clip: None = None
+    blend: float = 1.0
+
+    def model_inputs(self, model):
+        return {}
+
+
+def test_speech_and_expression_stay_apart_until_the_intensity_is_applied(speech):
+    model, brow = SplitFake(), INDEX["browDownLeft"]
+    plain = [run(raw(model, controls=Controls(emotion=Intensity(k))), speech, [320]) for k in (0.0, 1.0, 2.0)]
+    none, once, twice = (values(frames)[:, brow] for frames in plain)
+    np.testing.assert_allclose(once, np.minimum(none + 0.25, 1), atol=1e-6)
+    np.testing.assert_allclose(twice, np.minimum(none + 0.5, 1), atol=1e-6)
+    assert plain[0][5].expression[brow] == 0.25
+    # With stages the expression comes with the voice.
+    moved = run(FaceStream(model, controls=Controls(emotion=Intensity(2.0))), speech, [320])
+    assert moved[2].coefficients[brow] < 0.01
+    assert moved[45].expression[brow] == 0.25 and moved[45].coefficients[brow] > none[45] + 0.1
