@@ -271,7 +271,7 @@ def shipped_corpora(
         Path | None,
         typer.Option(help="Folder of Kokoro's voices (npm kokoro-js: voices/*.bin); default: $EMOTALK_KOKORO_VOICES."),
     ] = None,
-    packed: Annotated[bool, typer.Option("--packed", help="An eighth of the size: Opus, 8-bit coefficients.")] = False,
+    packed: Annotated[bool, typer.Option("--packed", help="A fifth of the size: Opus, 8-bit coefficients.")] = False,
     seed: Annotated[int, typer.Option(help="Of all random choices.")] = 0,
     jobs: Jobs = 2,
 ) -> None:

@@ -157,7 +157,7 @@ def write_clip(folder: str | os.PathLike[str], clip: Clip, dtype: Any = np.float
     """Writes one clip's files under `folder` atomically and returns its manifest record (not yet in the manifest).
 
     Separate from `CorpusWriter`, so that worker processes can write files while one process owns the manifest.
-    `packed`: Opus at 24 kbit/s instead of FLAC, coefficients in 1/255 steps (`write_packed`): an eighth of the size.
+    `packed`: Opus at 24 kbit/s instead of FLAC, coefficients in 1/255 steps (`write_packed`): a fifth of the size.
     Raises CorpusError for a clip that is not sound.
     """
     clip.validate()
