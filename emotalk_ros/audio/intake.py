@@ -124,7 +124,7 @@ class AudioIntake:
         """Take one chunk; returns the audio that is ready, often one segment, sometimes none.
 
         Raises AudioFormatError for an unknown encoding, 0 or too many channels or an impossible rate; the stream
-        goes on as if that chunk had been lost. Everything else is repaired, counted and told by `take_warnings`.
+        goes on as if that chunk had been lost. Everything else is repaired and counted, and `take_warnings` names it.
         """
         return [segment for segment in self._push(chunk) if len(segment.samples)]
 
@@ -266,7 +266,7 @@ class AudioIntake:
         tail = self._resampler.flush() if self._resampler is not None else np.zeros(0, dtype=np.float32)
         return [self._emit(tail)] if len(tail) else []
 
-    # -- telling ---------------------------------------------------------------------------------------------------
+    # -- warnings -----------------------------------------------------------------------------------------------------
 
     def _warn(self, text: str) -> None:
         if not self._warnings or self._warnings[-1] != text:

@@ -3,15 +3,15 @@
 A message is any object with the right fields: as received through rclpy, or as read from a bag by rosbags. The node
 and the replay of bags both use this module, so that the same messages give the same audio with the same stamps.
 
-======================================  =================  ===========================================================
+======================================  =================  =========================================================
 message type                            its stamp means    what it carries
-======================================  =================  ===========================================================
+======================================  =================  =========================================================
 `emotalk_ros/AudioChunk`                the first sample   stamp, rate, channels and encoding
 `foxglove_msgs/RawAudio`                the first sample   stamp, rate, channels and encoding
 `audio_common_msgs/AudioStamped`        the first sample   mgonzs13's: typed samples with their format, stamped
-`audio_common_msgs/AudioDataStamped`    the end            ros-drivers': bytes and a stamp; the format is told apart
-`audio_common_msgs/AudioData`           (arrival: the end) ros-drivers': bytes alone; the format is told apart
-======================================  =================  ===========================================================
+`audio_common_msgs/AudioDataStamped`    the end            ros-drivers': bytes and a stamp; `AudioInfo` has the format
+`audio_common_msgs/AudioData`           (arrival: the end) ros-drivers': bytes alone; `AudioInfo` has the format
+======================================  =================  =========================================================
 
 **Which end a stamp means** (`stamp_of`): `auto` takes the table. All nodes of mgonzs13's audio_common (capturer, speech
 synthesis, music) read the clock before a chunk is captured or played; its Python capturer, before November 2024, read
@@ -147,7 +147,7 @@ class AudioDecoder:
         """
         try:
             coding = str(info.coding_format).strip().lower()
-            told = PcmFormat(str(info.sample_format).strip().lower(), int(info.channels), int(info.sample_rate))
+            declared = PcmFormat(str(info.sample_format).strip().lower(), int(info.channels), int(info.sample_rate))
         except AttributeError as error:
             raise AudioFormatError(
                 f"AudioInfo without the fields of ros-drivers' audio_common_msgs ({error})"
@@ -155,8 +155,8 @@ class AudioDecoder:
         compressed = coding not in ("wave", "wav", "")
         wanted = self.settings.format
         if wanted is not None:
-            if compressed or told != wanted:
-                found = coding if compressed else str(told)
+            if compressed or declared != wanted:
+                found = coding if compressed else str(declared)
                 raise AudioFormatError(f"AudioInfo says {found}, the settings say {wanted}: the settings are used")
             return
         if compressed:
@@ -164,7 +164,7 @@ class AudioDecoder:
                 f"the audio is coded as {coding}, which is not understood here: start audio_capture with format:=wave"
             )
             raise AudioFormatError(self._refusal)
-        self._refusal, self._declared = "", told
+        self._refusal, self._declared = "", declared
 
     def decode(self, message: Any, arrival_ns: int = 0) -> PcmChunk:
         """The audio of a message.

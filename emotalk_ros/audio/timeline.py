@@ -250,7 +250,7 @@ class _Rivals:
         settings = self._settings
         lately = self._left_ns is not None and self._since_left < settings.contest and not self._contested
         if lately and abs(begin_ns - (self._left_ns or 0)) < 0.25 * NS:
-            # The line just left goes on: a stranger came between.
+            # The line just left goes on: another publisher interleaved.
             self._contested = settings.contest
             self.leave(end_ns)
             return True

@@ -296,7 +296,7 @@ class EmotalkNode(LifecycleNode):
             control = stream.controls.emotion
             feelings.publish(emotions.shown(stream.emotion_labels, last.emotion, control, last.stamp_ns, frame_id))
 
-    # -- telling -------------------------------------------------------------------------------------------------------
+    # -- reports -------------------------------------------------------------------------------------------------------
 
     def _greeting(self, values: Values) -> str:
         schedule = self._stream.schedule  # type: ignore[union-attr]
@@ -345,7 +345,7 @@ class EmotalkNode(LifecycleNode):
             report.warn(f"no audio for {quiet:.0f} s: {reason}")
             if figures.last_arrival is None:
                 self._remind("quiet", f"no audio yet: {reason}")
-        for name, count in figures.news().items():
+        for name, count in figures.new_faults().items():
             if count:
                 report.warn(f"{count} {name} in the last second")
 

@@ -121,20 +121,20 @@ class Throttled:
         self._period = period
         self._burst = burst
         self._clock = clock
-        self._told: dict[str, dict[str, float]] = {}
-        self._held: dict[str, int] = {}
+        self._recent: dict[str, dict[str, float]] = {}
+        self._suppressed: dict[str, int] = {}
 
     def __call__(self, kind: str, text: str) -> None:
         """Say `text` unless it, or enough of its `kind`, was said a moment ago."""
         now = self._clock()
-        told = {t: at for t, at in self._told.get(kind, {}).items() if now - at < self._period}
-        if text in told or len(told) >= self._burst:
-            self._held[kind] = self._held.get(kind, 0) + 1
+        recent = {t: at for t, at in self._recent.get(kind, {}).items() if now - at < self._period}
+        if text in recent or len(recent) >= self._burst:
+            self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
         else:
-            told[text] = now
-            held = self._held.pop(kind, 0)
-            self._warn(f"{text} ({held} more like this before)" if held else text)
-        self._told[kind] = told
+            recent[text] = now
+            suppressed = self._suppressed.pop(kind, 0)
+            self._warn(f"{text} ({suppressed} more like this before)" if suppressed else text)
+        self._recent[kind] = recent
 
 
 def asked_for_help(words: Sequence[str], program: str, about: str, rows: Sequence[Row]) -> bool:

@@ -28,7 +28,7 @@ class Figures:
         self.streams = 0
         self.failures = 0
         self.last_arrival: float | None = None
-        self._told: dict[str, int] = {}
+        self._reported: dict[str, int] = {}
 
     def arrived(self, now: float, seconds: float) -> None:
         """A chunk of `seconds` arrived."""
@@ -48,11 +48,11 @@ class Figures:
             self.frames += len(latencies)
             self._latencies.extend(latencies)
 
-    def news(self) -> dict[str, int]:
-        """What should not happen, and how often it did since the last call."""
+    def new_faults(self) -> dict[str, int]:
+        """How many hops were skipped and inferences failed since the last call."""
         counts = {"skipped hops": self.skipped_hops, "failures": self.failures}
-        fresh = {name: count - self._told.get(name, 0) for name, count in counts.items()}
-        self._told = counts
+        fresh = {name: count - self._reported.get(name, 0) for name, count in counts.items()}
+        self._reported = counts
         return fresh
 
     def reading(self, now: float) -> dict[str, object]:
