@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from emotalk_ros.bridges.outputs import Output
 from emotalk_ros.face.names import COUNT
 from emotalk_ros.motion.frame import FaceFrame
-from emotalk_ros.streaming.pacing import Pacer
+from emotalk_ros.motion.pacing import Pacer
 from emotalk_ros.units import NS
 
 _AHEAD = 900

@@ -12,7 +12,7 @@ class TargetError(ValueError):
 
 
 _RETRY = 1.0
-"""Seconds without a refusal after which somebody is believed to listen again."""
+"""Seconds of packets without a refusal after which somebody is believed to listen again."""
 
 
 class UdpTarget:
@@ -40,6 +40,7 @@ class UdpTarget:
         self.sent = 0
         self.lost = 0
         self._refused_at: float | None = None
+        self._sent_at = 0.0
         self._reason = ""
 
     def send(self, packet: bytes) -> bool:
@@ -53,12 +54,13 @@ class UdpTarget:
             self._reason = "no program listens there" if refused else str(error)
             return False
         self.sent += 1
+        self._sent_at = time.monotonic()
         return True
 
     @property
     def problem(self) -> str:
         """What is wrong at the moment, in words, or ""."""
-        if self._refused_at is None or time.monotonic() - self._refused_at > _RETRY:
+        if self._refused_at is None or self._sent_at - self._refused_at > _RETRY:
             return ""
         return (
             f"nothing arrives at {self.host}:{self.port}: {self._reason}; "

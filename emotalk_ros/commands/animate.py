@@ -116,8 +116,8 @@ def animate(
             blinks=BlinkSettings(blinks, seed=seed),
         )
         with errors.status("loading the model"):
-            network = _load(model, device, threads)
-            controls = _controls(network, person, level, emotion, emotion_audio, intensity)
+            network = load_network(model, device, threads)
+            controls = controls_of(network, person, level, emotion, emotion_audio, intensity)
         with _bar(errors) as progress:
             for job in jobs:
                 begin = time.perf_counter()
@@ -192,7 +192,8 @@ def parse_emotion(text: str) -> dict[str, float]:
     return weights
 
 
-def _load(path: Path | None, device: str, threads: int | None) -> Any:
+def load_network(path: Path | None, device: str, threads: int | None) -> Any:
+    """The network on its device (auto, cpu, cuda, cuda:N). Raises ValueError, or what `load_model` raises."""
     import os
 
     import torch
@@ -215,9 +216,10 @@ def _load(path: Path | None, device: str, threads: int | None) -> Any:
     return network
 
 
-def _controls(
+def controls_of(
     network: Any, person: int, level: float, emotion: str, emotion_audio: Path | None, intensity: float
 ) -> Controls:
+    """Style and emotion as the options say. Raises ValueError that names the value."""
     from emotalk_ros.model import EmotionControl
     from emotalk_ros.streaming import Controls
 

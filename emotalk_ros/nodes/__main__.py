@@ -5,7 +5,18 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-PROGRAMS = ("emotalk_node", "microphone_node", "audio_file_node", "recorder_node", "servo_node")
+PROGRAMS = (
+    "emotalk_node",
+    "microphone_node",
+    "audio_file_node",
+    "recorder_node",
+    "servo_node",
+    "face_viewer_node",
+    "livelink_node",
+    "vmc_node",
+    "ifacialmocap_node",
+    "livelink_receiver_node",
+)
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in PROGRAMS:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from emotalk_ros.audio.loudness import LoudnessTracker
 from emotalk_ros.audio.pcm import Samples
+from emotalk_ros.audio.pitch import WINDOW, pitch
 from emotalk_ros.audio.ring import RingBuffer
 from emotalk_ros.face.names import COUNT
 from emotalk_ros.motion.frame import FaceFrame
@@ -237,6 +238,22 @@ class Engine:
         self._tracker.reset()
         self._emotion.reset()
 
+    def pitch_at(self, index: int) -> float | None:
+        """Pitch of the voice (see `audio.pitch`) around the instant of a frame that came out just now.
+
+        None where nothing is voiced, and at the end of a stream, when its audio is forgotten.
+        """
+        end = self._instant(index) + WINDOW // 2
+        start = end - WINDOW
+        if start < self._ring.start or end > self._ring.end:
+            return None
+        return pitch(self._ring.read(start, end))
+
+    def _instant(self, index: int) -> int:
+        """Sample of an output frame's instant, rounded down."""
+        fps = self.schedule.fps
+        return index * SAMPLE_RATE * fps.denominator // fps.numerator
+
     def skip_hops(self, count: int) -> None:
         """Do not compute the next `count` hops: their frames never come, the grid and all stamps stay as they are."""
         if count < 0:
@@ -331,13 +348,11 @@ class Engine:
 
     def _frame(self, index: int, row: Array) -> FaceFrame:
         assert self._origin_ns is not None
-        fps = self.schedule.fps
-        instant = index * SAMPLE_RATE * fps.denominator // fps.numerator
         return FaceFrame(
             index=index,
             stamp_ns=self._origin_ns + self.schedule.nanoseconds(index),
             coefficients=row[:COUNT].copy(),
-            activity=self._tracker.activity(instant),
+            activity=self._tracker.activity(self._instant(index)),
             loudness=float(row[2 * COUNT]),
             emotion=row[2 * COUNT + 1 :].copy(),
             expression=row[COUNT : 2 * COUNT].copy() if self._told else None,

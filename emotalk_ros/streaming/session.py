@@ -211,7 +211,15 @@ class FaceStream:
         if self._pipeline is None:
             frames = [_summed(frame, controls) for frame in frames]
         elif frames:
-            context = FrameContext(self.fps, 1, self.emotion_labels, controls.emotion, controls.person, controls.level)
+            context = FrameContext(
+                self.fps,
+                1,
+                self.emotion_labels,
+                controls.emotion,
+                controls.person,
+                controls.level,
+                self._engine.pitch_at,
+            )
             frames = [self._pipeline.step(frame, context) for frame in frames]
         self._last = frames[-1] if frames else self._last
         return frames
