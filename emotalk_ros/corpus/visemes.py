@@ -208,7 +208,7 @@ SHAPES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]
 }
 """Blended target at which a coefficient reaches a share of its amplitude, and that share: at p50, p90 and p99.
 
-With `MouthStyle`'s amplitudes the shares give jawOpen .06/.17/.33, mouthLowerDown .06/.30/.36, mouthUpperUp
+With `MouthStyle`'s amplitudes the shares give jawOpen .06/.18/.33, mouthLowerDown .06/.30/.36, mouthUpperUp
 .06/.26/.36, mouthPucker .07/.22/.43, mouthFunnel .07/.25/.35, mouthStretch .05/.12/.21. That is within a quarter of an
 iPhone capture of a person reading aloud (.05/.16/.42, .05/.30/.44, .05/.25/.44, .06/.20/.52, .06/.24/.42, .04/.11/.25)
 and leans towards its less skewed side: four studio takes, whose jaw's p99 is 1.5 times its p90 and not 2.6 times, are
