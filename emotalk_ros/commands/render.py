@@ -34,6 +34,7 @@ def render(
     face: Annotated[
         str, typer.Option(help="default, or an npz, a glb or gltf avatar, a folder of OBJ files.")
     ] = "default",
+    mapping: Annotated[Path | None, typer.Option(help="YAML file that names an avatar's morph targets.")] = None,
     size: Annotated[int, typer.Option(min=64, max=2048, help="Width and height of each face in pixels.")] = 320,
     yaw: Annotated[float, typer.Option(min=-75.0, max=75.0, help="Turn of the head to its left, degrees.")] = 0.0,
     pitch: Annotated[float, typer.Option(min=-60.0, max=60.0, help="Tilt of the head upwards, degrees.")] = 0.0,
@@ -53,7 +54,7 @@ def render(
         if target in motions:
             raise ValueError(f"{target} is the motion itself: name another file with -o")
         with errors.status("reading"):
-            basis, clips, rate = _read(motions, face, fps, start, seconds)
+            basis, clips, rate = _read(motions, face, mapping, fps, start, seconds)
         begin = time.perf_counter()
         with _bar(errors) as progress:
             from emotalk_ros.reports.render import View
@@ -80,13 +81,14 @@ def render(
 
 
 def _read(
-    motions: list[Path], face: str, fps: float | None, start: float, seconds: float | None
+    motions: list[Path], face: str, mapping: Path | None, fps: float | None, start: float, seconds: float | None
 ) -> tuple[Any, list[Any], float]:
     """The face, the motions cut to what is wanted, and their rate: all at that of the first."""
     from emotalk_ros.face import read_basis
+    from emotalk_ros.face.aliases import read_mapping
     from emotalk_ros.motion.files import read_motion
 
-    basis = read_basis(face)
+    basis = read_basis(face, None if mapping is None else read_mapping(mapping))
     first, rate = read_motion(motions[0], fps)
     clips = [first] + [read_motion(path, rate)[0] for path in motions[1:]]
     begin = round(start * rate)

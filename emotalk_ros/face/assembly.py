@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .aliases import MappingFile
 from .basis import FaceBasis, ids_from_landmarks68
 from .landmarks import combine, find_ids, millimetres
 
@@ -16,9 +17,10 @@ def assemble(
     triangles: NDArray,
     colours: NDArray | None = None,
     landmarks68: NDArray | None = None,
+    mapping: MappingFile | None = None,
 ) -> FaceBasis:
     """A face from a mesh in any unit and its displacements by the rig's own names; ids are found where not given."""
-    basis, missing = combine(shapes, len(template))
+    basis, missing = combine(shapes, len(template), mapping)
     factor = millimetres(template, basis)
     template, basis = (template * factor).astype(np.float32), basis * np.float32(factor)
     ids = find_ids(template, basis)

@@ -19,9 +19,9 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from .aliases import MappingFile, match
 from .assembly import assemble
 from .basis import BasisError, FaceBasis
-from .landmarks import home_name
 
 logger = logging.getLogger(__name__)
 
@@ -32,18 +32,19 @@ _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _UNREAD = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
 
 
-def read_gltf(path: Path) -> FaceBasis:
+def read_gltf(path: Path, mapping: MappingFile | None = None) -> FaceBasis:
     """The face of a `.glb` or `.gltf` avatar.
 
     All meshes with ARKit-named targets are joined, at their place in the scene and in the rest pose of their skeleton;
     meshes without targets come along where their middle lies within the face (eyes, hair). Colours are those of the
-    vertices, the textures or the materials. Raises BasisError.
+    vertices, the textures or the materials. `mapping` names targets that nobody else knows. Raises BasisError.
     """
     document = _Document(path)
     parts = document.parts()
-    faces = [part for part in parts if any(home_name(name) for name in part.shapes)]
+    names = sorted({name for part in parts for name in part.shapes})
+    known = match(names, mapping).targets
+    faces = [part for part in parts if any(name in known for name in part.shapes)]
     if not faces:
-        names = sorted({name for part in parts for name in part.shapes})
         shown = f"its morph targets are {', '.join(names[:8])}" if names else "it has no morph targets"
         raise BasisError(f"{path}: no mesh with ARKit-named morph targets; {shown}")
     low = np.min([part.points.min(axis=0) for part in faces], axis=0)
@@ -53,7 +54,7 @@ def read_gltf(path: Path) -> FaceBasis:
     near = [
         part for part, c in zip(parts, centres, strict=True) if (c > low - margin).all() and (c < high + margin).all()
     ]
-    return _join(path.stem, [part for part in parts if part in faces or part in near])
+    return _join(path.stem, [part for part in parts if part in faces or part in near], mapping)
 
 
 class _Part:
@@ -63,7 +64,7 @@ class _Part:
         self.points, self.shapes, self.triangles, self.colours = points, shapes, triangles, colours
 
 
-def _join(name: str, parts: list[_Part]) -> FaceBasis:
+def _join(name: str, parts: list[_Part], mapping: MappingFile | None) -> FaceBasis:
     starts = np.cumsum([0] + [len(part.points) for part in parts])
     shapes: dict[str, NDArray] = {}
     for part, start in zip(parts, starts, strict=False):
@@ -72,7 +73,7 @@ def _join(name: str, parts: list[_Part]) -> FaceBasis:
             whole[start : start + len(part.points)] = moved
     triangles = np.concatenate([part.triangles + start for part, start in zip(parts, starts, strict=False)])
     points, colours = (np.concatenate([getattr(p, key) for p in parts]) for key in ("points", "colours"))
-    return assemble(name, points, shapes, triangles, colours=colours)
+    return assemble(name, points, shapes, triangles, colours=colours, mapping=mapping)
 
 
 class _Document:

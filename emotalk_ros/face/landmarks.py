@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from .aliases import arkit_name
+from .aliases import MappingFile, arkit_name, match
 from .basis import FACE_HEIGHT_PER_EYE_WIDTH, BasisError, Ids
 from .names import ARKIT_NAMES, INDEX
 
@@ -22,22 +22,23 @@ def home_name(name: str) -> str | None:
     return arkit_name(name)
 
 
-def combine(shapes: Mapping[str, Real], vertices: int) -> tuple[Real, tuple[str, ...]]:
+def combine(
+    shapes: Mapping[str, Real], vertices: int, mapping: MappingFile | None = None
+) -> tuple[Real, tuple[str, ...]]:
     """Displacements by a rig's own names to (52, V, 3) in home order, and the names that no shape stands for.
 
-    Halves of one shape are added. Raises BasisError when nothing fits.
+    What belongs to what is told by `aliases.match`; halves of one shape are added. Raises BasisError when nothing
+    fits, MappingError for a mapping that is another avatar's.
     """
     basis = np.zeros((len(ARKIT_NAMES), vertices, 3), dtype=np.float32)
-    found = set()
-    for own, displacement in shapes.items():
-        name = home_name(own)
-        if name is not None:
-            basis[INDEX[name]] += displacement
-            found.add(name)
-    if not found:
+    found = match(shapes, mapping)
+    for own, weights in found.targets.items():
+        for name, weight in weights.items():
+            basis[INDEX[name]] += np.float32(weight) * shapes[own]
+    if not found.targets:
         shown = ", ".join(list(shapes)[:8]) or "none at all"
         raise BasisError(f"no ARKit shape among the shapes ({shown}); names such as jawOpen or eyeBlink_L are needed")
-    return basis, tuple(name for name in ARKIT_NAMES if name not in found)
+    return basis, found.silent
 
 
 def millimetres(template: Real, basis: Real) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .aliases import MappingFile
 from .assembly import assemble
 from .basis import BasisError, FaceBasis
 from .default.face import default_face
@@ -22,7 +23,7 @@ from .names import ARKIT_NAMES
 logger = logging.getLogger(__name__)
 
 
-def read_basis(path: str | os.PathLike[str]) -> FaceBasis:
+def read_basis(path: str | os.PathLike[str], mapping: MappingFile | None = None) -> FaceBasis:
     """The face at `path`, in mm.
 
     - `default`: the project's own face;
@@ -31,6 +32,7 @@ def read_basis(path: str | os.PathLike[str]) -> FaceBasis:
     - a folder of OBJ files, a neutral one and one for each shape, as ICT-FaceKit's `FaceXModel` (`read_obj_folder`);
     - `.glb` or `.gltf` with morph targets named as ARKit's (`gltf.read_gltf`).
 
+    `mapping` (see `aliases`) names an avatar's morph targets that nobody else knows; only glTF has such.
     Shapes that the source lacks do not move; they are listed in `missing` and in a warning. Raises BasisError.
     """
     if str(path) == "default":
@@ -45,7 +47,7 @@ def read_basis(path: str | os.PathLike[str]) -> FaceBasis:
     elif source.suffix.lower() == ".npz":
         face = read_flame(source) if _is_flame(source) else FaceBasis.load(source)
     elif source.suffix.lower() in (".glb", ".gltf"):
-        face = read_gltf(source)
+        face = read_gltf(source, mapping)
     elif source.suffix.lower() in (".pkl", ".pickle"):
         raise BasisError(f"{source}: pickles can run code and are not read; save its arrays with numpy.savez instead")
     else:

@@ -376,3 +376,17 @@ def test_npz_default_and_what_is_not_read(tmp_path, face):
     np.savez(tmp_path / "flame.npz", v_template=np.zeros((3, 3)), f=[[0, 1, 2]])
     with pytest.raises(BasisError, match="needs arkit_basis"):
         read_basis(tmp_path / "flame.npz")
+
+
+def test_a_mapping_names_what_nobody_knows(tmp_path):
+    from emotalk_ros.face.aliases import parse_mapping
+    from emotalk_ros.face.gltf_writer import glb_bytes
+
+    path = tmp_path / "avatar.glb"
+    path.write_bytes(glb_bytes(default_face()).replace(b'"cheekPuff"', b'"zzzzzzzzz"'))
+    assert read_basis(path).missing == ("cheekPuff",)
+    face = read_basis(path, parse_mapping("targets: {zzzzzzzzz: {cheekPuff: 0.5}}"))
+    assert face.missing == ()
+    puff = INDEX["cheekPuff"]
+    moved = np.linalg.norm(face.basis[puff], axis=1).max()
+    assert moved == pytest.approx(0.5 * np.linalg.norm(default_face().basis[puff], axis=1).max(), rel=1e-3)

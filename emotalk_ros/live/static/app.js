@@ -303,10 +303,10 @@ function drawLegend() {
 
 // The delay between a sound and its face: as short as the frames' arrival allows, and steady.
 function adapt(stage) {
-  const late = quantile(stage.player.arrivals.slice(-150), 0.97);
+  const late = quantile(stage.player.arrivals.slice(-120), 0.95);
   if (Number.isNaN(late)) return;
   const wanted = Math.min(2.5, late + 0.02);
-  const step = wanted > stage.delay ? 0.02 : sound.playing ? 0.0003 : 0.002;
+  const step = wanted > stage.delay ? 0.02 : sound.playing ? 0.0005 : 0.01; // sound that is heard must not be bent
   const before = stage.delay;
   stage.delay += Math.max(-step, Math.min(step, wanted - stage.delay));
   if (Math.abs(stage.delay - before) > 1e-5 && (sound.playing || sound.delay)) sound.setDelay(stage.delay);
@@ -342,7 +342,7 @@ function draw() {
   framesDrawn += 1;
   const wall = performance.now();
   if (own && streaming && wall - adapted > 100) { adapted = wall; adapt(own); }
-  if (framesDrawn % 2 === 0) {
+  if (framesDrawn % (page.rates[page.rates.length - 1] < 25 ? 5 : 2) === 0) {
     bars.draw(current.coefficients);
     if (main && main.player.shown) strip.draw(labels, main.player.shown.time);
   }

@@ -41,8 +41,12 @@ export class Strip {
       pen.fillStyle = COLOURS[label] || `hsl(${k * 47} 60% 60%)`;
       pen.fill();
     });
-    pen.fillStyle = '#0b1018a0'; // silence is dimmed
-    this.rows.forEach(([time, , activity]) => { if (activity < 0.5) pen.fillRect(x(time), 0, (width * STEP) / SPAN + 1, height); });
+    pen.fillStyle = '#0b1018a0'; // pauses are dimmed, not every stop between two sounds
+    for (let i = 0, begin = 0; i <= this.rows.length; i++) {
+      if (i < this.rows.length && this.rows[i][2] < 0.5) continue;
+      if (i - begin >= 4) pen.fillRect(x(this.rows[begin][0]), 0, x(this.rows[i - 1][0]) - x(this.rows[begin][0]), height);
+      begin = i + 1;
+    }
   }
 }
 
