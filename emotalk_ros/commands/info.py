@@ -22,10 +22,16 @@ def info(
 
     from emotalk_ros.model import default_model_path, load_model
     from emotalk_ros.model.summary import summary
+    from emotalk_ros.streaming import StreamSettings, WindowSchedule
 
     try:
         path = model or default_model_path()
-        figures = summary(load_model(path))
+        network = load_model(path)
+        figures = summary(network)
+        schedule = WindowSchedule.build(StreamSettings(), network.config)
+        figures["longest wait"] = (
+            f"{1000 * schedule.latency:.0f} ms for audio, hop {1000 * schedule.hop_seconds:.0f} ms"
+        )
     except (ValueError, OSError) as error:
         Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

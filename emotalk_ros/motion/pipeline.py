@@ -100,7 +100,7 @@ class MotionPipeline:
         """One frame through all stages.
 
         Args:
-            frame: as the network gave it (what leaves 0..1 is cut); frames may have been left out before it, not swapped.
+            frame: as the network gave it (what leaves 0..1 is cut); frames may be left out, not swapped.
             context: labels and controls; `fps` and `frames` are set here.
         """
         frames = 1 if self._index is None else max(1, frame.index - self._index)
