@@ -1,16 +1,39 @@
-"""`emotalk train`: a recipe and corpora in, a model with its card out."""
+"""`emotalk train`: a recipe and corpora in, a model with its card out, or recordings in and an ear out."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from emotalk_ros.corpus.readers.emotional import Voice
+
+_NETWORK = "network"
+
+
+class _NetworkUnlessNamed(TyperGroup):
+    """`train RECIPE` is `train network RECIPE`: what is no verb below `train` is a network's recipe."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Puts the verb in where it is left out."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [_NETWORK, *args]
+        return super().parse_args(ctx, args)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb `train`."""
-    app.command("train")(train)
+    group = typer.Typer(
+        cls=_NetworkUnlessNamed,
+        no_args_is_help=True,
+        help="Train a network by a recipe (`train RECIPE`), or an ear by recordings (`train ear`).",
+    )
+    group.command(_NETWORK)(train)
+    group.command("ear")(train_ear)
+    app.add_typer(group, name="train")
 
 
 def train(
@@ -64,3 +87,98 @@ def train(
 def _quoted(folder: Path) -> str:
     """A path as a YAML scalar."""
     return "'" + str(folder).replace("'", "''") + "'"
+
+
+def train_ear(
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Recordings to learn from: a folder in the layout of RAVDESS, EMO-DB, CREMA-D, ESD or EmoGator, a "
+            "corpus of this package, or a table (.csv: file, speaker, emotion). May be given several times."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the ear; must not exist.")],
+    licence: Annotated[
+        str, typer.Option(help="Licence of the ear; what the recordings allow. Goes into its card and LICENSE.")
+    ],
+    more: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="More of --data.", show_default=False)
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the ear; default: that of its folder.")] = None,
+    voices: Annotated[
+        list[Path] | None,
+        typer.Option(help="More voices, whose emotion nobody knows: how speakers differ is learned from them."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Network whose encoder hears for the ear; default: the one that ships.")
+    ] = None,
+    strangers: Annotated[
+        bool,
+        typer.Option(
+            help="Calibrate for recordings unlike these (each collection judged by an ear that never heard it), "
+            "instead of for other speakers of the same collections."
+        ),
+    ] = False,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Speaker kept out of everything and measured at the end (COLLECTION/SPEAKER); repeatable."),
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: as many as the machine has cores.", min=0)] = 0,
+) -> None:
+    """Teach an ear new recordings. Nothing of the network changes: its lips stay bit for bit as they are.
+
+    Prints recall, calibration and confusion on speakers held out, and writes them into the ear's card.
+    """
+    import torch
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress
+
+    from emotalk_ros.corpus.readers.emotional import SOURCES, read_voices
+    from emotalk_ros.files import replacing_folder
+    from emotalk_ros.model import ModelNotFoundError, load_model
+    from emotalk_ros.model.ear import EarConfig, EarError
+    from emotalk_ros.training.ear import Clips, EarRecipe, hear, hold_out_speakers, predict, train_ear, with_figures
+    from emotalk_ros.training.ear_card import licence_doubts, report, sources, write_ear
+    from emotalk_ros.training.ear_encoder import trunk_encoder
+
+    console = Console(stderr=True)
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        if output.exists():
+            raise EarError(f"{output} exists: name another folder, or delete it")
+        recordings = [voice for folder in (*data, *(more or ())) for voice in read_voices(folder)]
+        recordings += [_without_emotion(voice) for folder in voices or () for voice in read_voices(folder)]
+        for doubt in licence_doubts(recordings, licence):
+            console.print(f"[yellow]licence:[/yellow] {escape(doubt)}", highlight=False, soft_wrap=True)
+        encoder, width = trunk_encoder(load_model(model))
+        recipe = EarRecipe(strangers=strangers)
+        config = EarConfig(name or output.name, licence, recipe.layers, width)
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task("hearing", total=len(recordings))
+
+            def tell(voice: Voice, problem: str | None) -> None:
+                progress.advance(task)
+                if problem:
+                    progress.console.print(f"left out {escape(str(voice.path))}: {escape(problem)}", highlight=False)
+
+            heard = Clips(hear(recordings, encoder, config, tell))
+            rest, apart = hold_out_speakers(heard, hold_out or [])
+            task = progress.add_task("fitting", total=None)
+            trained = train_ear(rest, recipe, config, lambda part: progress.update(task, description=f"fitting {part}"))
+        tested = None if apart is None else (predict(trained.ear, apart, False), predict(trained.ear, apart, True))
+        trained.ear.config = with_figures(trained, config, tested, sources(rest, SOURCES))
+        with replacing_folder(output) as folder:
+            write_ear(folder, trained, tested)
+    except (ValueError, ModelNotFoundError, FileNotFoundError) as error:
+        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    typer.echo(report(trained, tested))
+    typer.echo(output)
+
+
+def _without_emotion(voice: Voice) -> Voice:
+    from dataclasses import replace
+
+    return replace(voice, emotion=None)

@@ -1,0 +1,354 @@
+"""The ear: which emotion a voice carries, heard relative to how this speaker usually sounds.
+
+An ear is a small file apart from the network that animates. It reads the states of a pretrained speech encoder (50 a
+second) and knows nothing else of the sound but its level. All it does is linear: the mean of the states over recent
+speech, less what this speaker usually sounds like (the *picture* of the speaker), through one matrix into the
+probabilities of the emotions. Arousal and valence are sums of those, which proved more reliable than regressions of
+their own. A second matrix serves voices nobody has heard yet; what it says fades into the first one's answer as speech
+of that voice accumulates.
+
+Subtracting the speaker's own mean is the usual normalisation of speech emotion recognition (Busso et al. 2013,
+*Iterative feature normalization scheme for automatic emotion detection from speech*).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from emotalk_ros.emotions import EMOTIONS, HIGH_AROUSAL
+from emotalk_ros.share import places
+
+RATE = 50
+"""Encoder states a second."""
+SAMPLES = 320
+"""Samples at 16 kHz from one state to the next; state k is centred at sample 320 k."""
+CONFIG, WEIGHTS = "config.json", "ear.safetensors"
+KNOWN_EARS = ("free", "research")
+"""Names that stand for the folders models/ear-<name>."""
+
+VALENCE: dict[str, float] = {
+    "neutral": 0.5, "calm": 0.7, "happy": 1.0, "sad": 0.3,
+    "angry": 0.25, "fearful": 0.3, "disgust": 0.3, "surprised": 0.65,
+}  # fmt: skip
+"""How pleasant each emotion is, 0..1: its side of Russell's circumplex (1980). All emotions together are 0.5."""
+
+_FORMAT = 1
+_BLOCK = 64  # states that one matrix product sums up
+_QUIETEST = -60.0  # dB re full scale below which nothing counts as speech
+_FALL = 2.0  # dB a second by which the loudest so far is forgotten
+_LOG = logging.getLogger(__name__)
+
+
+class EarError(ValueError):
+    """An ear's folder is missing or does not fit; the message says what and how to get one."""
+
+
+@dataclass(frozen=True)
+class EarConfig:
+    """What an ear is made for and how it listens.
+
+    `layers` are the encoder's states that it reads (0: after the convolutions, k: after layer k), `width` theirs.
+    Times are seconds: `window` of speech that a reading goes by (exponential), `pause` in which a silence makes old
+    speech count less, `evidence` of speech after which a reading counts half, `trust` of speech of one voice after
+    which its picture counts half, `memory` of speech that the picture goes by. `below_loud` dB under the loudest so far
+    speech begins. `sources` and `figures` are what the card says.
+    """
+
+    name: str
+    licence: str
+    layers: tuple[int, ...]
+    width: int
+    labels: tuple[str, ...] = EMOTIONS
+    window: float = 2.5
+    pause: float = 0.4
+    evidence: float = 0.15
+    trust: float = 6.0
+    memory: float = 90.0
+    below_loud: float = 30.0
+    sources: tuple[dict[str, Any], ...] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks what would fail later in worse words."""
+        unknown = sorted(set(self.labels) - set(EMOTIONS))
+        if unknown or len(set(self.labels)) != len(self.labels):
+            raise EarError(f"an ear's labels must be different home labels, got {list(self.labels)}")
+        if not self.layers or min(self.layers) < 0 or self.width < 1:
+            raise EarError(f"an ear reads at least one layer, got layers {list(self.layers)} of width {self.width}")
+        for name in ("window", "pause", "evidence", "trust", "memory", "below_loud"):
+            if not getattr(self, name) > 0:
+                raise EarError(f"{name} must be above 0, got {getattr(self, name)}")
+
+    @property
+    def features(self) -> int:
+        """Length of a feature vector: all layers side by side."""
+        return len(self.layers) * self.width
+
+
+@dataclass
+class SpeakerPicture:
+    """How a speaker usually sounds: `mean` (D,) of the features over his speech, and `seconds` of speech behind it."""
+
+    mean: Tensor
+    seconds: float = 0.0
+
+
+@dataclass
+class EarState:
+    """What an ear remembers of one stream. `Ear.begin` makes it, `Ear.hear` carries it on."""
+
+    picture: SpeakerPicture
+    recent: Tensor
+    """(D,) features of recent speech, summed with weights in seconds."""
+    recent_seconds: float = 0.0
+    loudest: float = _QUIETEST
+    """dB re full scale, forgotten slowly."""
+
+    def reset(self) -> None:
+        """Forgets the speaker and what was said: as new."""
+        self.picture = SpeakerPicture(torch.zeros_like(self.picture.mean))
+        self.recent = torch.zeros_like(self.recent)
+        self.recent_seconds, self.loudest = 0.0, _QUIETEST
+
+
+@dataclass(frozen=True)
+class EarReading:
+    """What was heard at each of T states, or one for a whole clip (T = 1).
+
+    `probabilities` (T, L) calibrated and summing to 1; `arousal` (T,) 0..1: the probability
+    that the emotion is one of high arousal (`HIGH_AROUSAL`); `valence` (T,) 0..1: mean of `VALENCE`, above 0.5
+    pleasant; `trust` (T,) 0..1: how sure the picture of the speaker is (0: nobody known, half after
+    `EarConfig.trust` seconds of his speech); `speech` (T,) 0..1, the share of each state that counted as speech.
+    """
+
+    probabilities: Tensor
+    arousal: Tensor
+    valence: Tensor
+    trust: Tensor
+    speech: Tensor
+
+
+class Ear(nn.Module):
+    """The matrices of an ear, and listening with them.
+
+    Rows of `known` (L, D) and `unknown` (L, D) give the labels' scores. `centre` (D,) is what an average voice sounds
+    like, `spread` (D,) how far emotion moves one voice.
+    """
+
+    known: Tensor
+    known_bias: Tensor
+    unknown: Tensor
+    unknown_bias: Tensor
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, config: EarConfig) -> None:
+        super().__init__()
+        self.config = config
+        rows, width = len(config.labels), config.features
+        for name in ("known", "unknown"):
+            self.register_buffer(name, torch.zeros(rows, width))
+            self.register_buffer(f"{name}_bias", torch.zeros(rows))
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    # -- features ------------------------------------------------------------
+
+    def features(self, states: Tensor) -> Tensor:
+        """(T, D) feature vectors of encoder states (T, layers of the encoder, width).
+
+        Raises ValueError for another shape.
+        """
+        highest = max(self.config.layers)
+        if states.ndim != 3 or states.shape[1] <= highest or states.shape[2] != self.config.width:
+            raise ValueError(
+                f"ear {self.config.name!r} reads layers {list(self.config.layers)} of width {self.config.width}: "
+                f"expected states (T, more than {highest}, {self.config.width}), got {tuple(states.shape)}"
+            )
+        return states[:, list(self.config.layers)].flatten(1).float()
+
+    def speech(self, levels: Tensor, loudest: float = _QUIETEST) -> tuple[Tensor, float]:
+        """Share of speech (T,) in the next states of a stream, of `levels` (T,) dB, and the loudest so far."""
+        fall = _FALL / RATE
+        time = torch.arange(1, len(levels) + 1, dtype=levels.dtype, device=levels.device) * fall
+        # A peak follower that falls evenly: the running maximum of levels on a slope.
+        rising = torch.cat([levels.new_tensor([loudest]), levels + time])
+        loud = (rising.cummax(0).values[1:] - time).clamp(min=_QUIETEST)
+        return self._share(levels, loud), float(loud[-1]) if len(levels) else loudest
+
+    # -- clips ---------------------------------------------------------------
+
+    def picture(self, clips: Sequence[tuple[Tensor, Tensor]]) -> SpeakerPicture:
+        """The picture of a speaker from clips of his: pairs of states (T, layers, width) and levels (T,) dB."""
+        total, seconds = torch.zeros(self.config.features), 0.0
+        for states, levels in clips:
+            mean, length = self.clip_mean(states, levels)
+            total, seconds = total + mean * length, seconds + length
+        return SpeakerPicture(total / max(seconds, 1e-6), seconds)
+
+    def clip_mean(self, states: Tensor, levels: Tensor) -> tuple[Tensor, float]:
+        """Mean (D,) of the features over the speech of a whole clip, and the seconds of speech in it."""
+        if len(levels) != len(states):
+            raise ValueError(f"{len(states)} states and {len(levels)} levels: there must be as many")
+        share = self.speech_of_clip(levels.float())
+        mean = (share[:, None] * self.features(states)).sum(0) / share.sum().clamp(min=1e-6)
+        return mean, float(share.sum()) / RATE
+
+    def speech_of_clip(self, levels: Tensor) -> Tensor:
+        """Share of speech (T,) in the states of a whole clip, by its loudest sound."""
+        loudest = levels.amax().clamp(min=_QUIETEST) if len(levels) else levels.new_tensor(_QUIETEST)
+        return self._share(levels, loudest)
+
+    def _share(self, levels: Tensor, loudest: Tensor) -> Tensor:
+        return torch.sigmoid((levels - loudest + self.config.below_loud) / 2.0) * (levels > _QUIETEST)
+
+    def trust(self, seconds: float) -> float:
+        """How sure a picture of so many seconds of speech is, 0..1."""
+        return seconds / (seconds + self.config.trust)
+
+    def read_clip(self, states: Tensor, levels: Tensor, picture: SpeakerPicture | None = None) -> EarReading:
+        """One reading (T = 1) of a whole clip; `picture` if other clips of the same speaker are there."""
+        mean, seconds = self.clip_mean(states, levels)
+        picture = picture or SpeakerPicture(torch.zeros_like(mean))
+        trust = torch.tensor([self.trust(picture.seconds)])
+        scores = self.scores(mean[None], picture.mean[None], trust, torch.tensor([seconds]))
+        return self._reading(scores, trust, torch.tensor([min(1.0, seconds)]))
+
+    # -- streams -------------------------------------------------------------
+
+    def begin(self, picture: SpeakerPicture | None = None) -> EarState:
+        """The state of a new stream; nobody is known but whom `picture` shows."""
+        zeros = torch.zeros(self.config.features)
+        return EarState(picture=replace(picture) if picture else SpeakerPicture(zeros.clone()), recent=zeros)
+
+    def hear(self, states: Tensor, levels: Tensor, state: EarState) -> EarReading:
+        """Readings of the next T states of a stream (T, layers, width) and `levels` (T,) dB; `state` is carried on.
+
+        Causal: reading t depends on states up to t. However a stream is cut, the readings are the same.
+        """
+        if len(levels) != len(states):
+            raise ValueError(f"{len(states)} states and {len(levels)} levels: there must be as many")
+        features = self.features(states)
+        share, state.loudest = self.speech(levels.float(), state.loudest)
+        blocks = range(0, len(features), _BLOCK)
+        parts = [self._hear_block(features[k : k + _BLOCK], share[k : k + _BLOCK], state) for k in blocks]
+        means, seconds, usual, known = (
+            (torch.cat(each) for each in zip(*parts, strict=True)) if parts else (features, share, features, share)
+        )
+        trust = known / (known + self.config.trust)
+        return self._reading(self.scores(means, usual, trust, seconds), trust, share)
+
+    def _hear_block(self, features: Tensor, share: Tensor, state: EarState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Recent speech, its seconds, the speaker's picture and its seconds after each of a few states."""
+        settings, step, part = self.config, 1.0 / RATE, share.double()
+        recent = _fading(
+            torch.cat([features, torch.ones_like(share)[:, None]], 1).double() * (part * step)[:, None],
+            step * (part / settings.window + (1.0 - part) / settings.pause),
+            torch.cat([state.recent.double(), torch.tensor([state.recent_seconds], dtype=torch.float64)]),
+        )
+        seconds = state.picture.seconds
+        picture = _fading(
+            torch.cat([features, torch.ones_like(share)[:, None]], 1).double() * (part * step)[:, None],
+            step * part / settings.memory,
+            torch.cat([state.picture.mean.double() * seconds, torch.tensor([seconds], dtype=torch.float64)]),
+        )
+        means, usual = (sums[:, :-1] / sums[:, -1:].clamp(min=1e-9) for sums in (recent, picture))
+        state.recent, state.recent_seconds = recent[-1, :-1].float(), float(recent[-1, -1])
+        state.picture = SpeakerPicture(usual[-1].float(), float(picture[-1, -1]))
+        return means.float(), recent[:, -1].float(), usual.float(), picture[:, -1].float()
+
+    # -- scores --------------------------------------------------------------
+
+    def scores(self, means: Tensor, usual: Tensor, trust: Tensor, seconds: Tensor) -> Tensor:
+        """(T, L) scores of recent speech `means` (T, D) of voices that usually sound like `usual` (T, D)."""
+        against_all = (means - self.centre) / self.spread
+        against_own = (means - usual) / self.spread
+        sure = trust[:, None]
+        evidence = (seconds / (seconds + self.config.evidence))[:, None]
+        moved = (1.0 - sure) * (against_all @ self.unknown.T) + sure * (against_own @ self.known.T)
+        return evidence * moved + (1.0 - sure) * self.unknown_bias + sure * self.known_bias
+
+    def _reading(self, scores: Tensor, trust: Tensor, speech: Tensor) -> EarReading:
+        probabilities = scores.softmax(-1)
+        high = probabilities[:, [k for k, name in enumerate(self.config.labels) if name in HIGH_AROUSAL]].sum(1)
+        worth = torch.tensor([VALENCE[name] for name in self.config.labels])
+        return EarReading(probabilities, high, probabilities @ worth, trust, speech)
+
+    # -- folders -------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Writes config.json and ear.safetensors into `folder` (which must exist)."""
+        settings = {"format": _FORMAT, **asdict(self.config)}
+        (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS)
+
+
+def _fading(values: Tensor, decay: Tensor, before: Tensor) -> Tensor:
+    """Running sums (T, C) of `values` (T, C) after `before` (C,), all that is there times exp(-decay) at each of T."""
+    age = decay.cumsum(0)
+    weights = torch.exp(age[None, :] - age[:, None]).tril()
+    return weights @ values + torch.exp(-age)[:, None] * before
+
+
+def state_levels(samples: Tensor, states: int) -> Tensor:
+    """Levels (states,) in dB re full scale of the 40 ms around each state, of samples (N,) at 16 kHz.
+
+    State k is centred at sample 320 k; what lies outside the samples is silence.
+    """
+    needed = (states + 1) * SAMPLES
+    padded = nn.functional.pad(samples.double(), (SAMPLES, max(0, needed - len(samples))))
+    energy = nn.functional.pad(padded.square().cumsum(0), (1, 0))
+    first = torch.arange(states, device=samples.device) * SAMPLES
+    power = (energy[first + 2 * SAMPLES] - energy[first]) / (2 * SAMPLES)
+    return (10.0 * torch.log10(power.clamp(min=0.0) + 1e-10)).float()
+
+
+def ear_path(name_or_path: str | os.PathLike[str]) -> Path:
+    """The folder of an ear: `free`, `research` (models/ear-<name> of the source tree or the installation) or a path.
+
+    Raises EarError that names how to get one.
+    """
+    name = os.fspath(name_or_path)
+    if name in KNOWN_EARS:
+        candidates = places(Path("models") / f"ear-{name}")
+        remedy = f"there is no models/ear-{name} in the source tree or under share/emotalk_ros"
+    else:
+        candidates = [Path(name).expanduser()]
+        remedy = f"{name!r} is none of {', '.join(KNOWN_EARS)} and no folder with {CONFIG} and {WEIGHTS}"
+    for candidate in candidates:
+        if (candidate / CONFIG).is_file() and (candidate / WEIGHTS).is_file():
+            return candidate
+    raise EarError(f"no ear: {remedy}; `emotalk train ear --data FOLDER` makes one")
+
+
+def load_ear(name_or_path: str | os.PathLike[str] = "free") -> Ear:
+    """An ear by name or folder; its licence is told in the log.
+
+    Raises EarError for a folder that is missing, damaged or of a later version of this package.
+    """
+    folder = ear_path(name_or_path)
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if settings.pop("format", None) != _FORMAT:
+            raise EarError(
+                f"{folder / CONFIG} is no ear of format {_FORMAT}: use the version of this package it is for"
+            )
+        for name in ("layers", "labels", "sources"):
+            settings[name] = tuple(settings[name])
+        ear = Ear(EarConfig(**settings))
+        ear.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
+        raise EarError(f"the ear in {folder} cannot be loaded: {error}") from error
+    _LOG.info("ear %r from %s, licence: %s", ear.config.name, folder, ear.config.licence)
+    return ear.eval()
