@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from emotalk_ros.emotions import EMOTIONS, HIGH_AROUSAL
-from emotalk_ros.share import places
+from emotalk_ros.share import candidate_paths
 
 RATE = 50
 """Encoder states a second."""
@@ -321,7 +321,7 @@ def ear_path(name_or_path: str | os.PathLike[str]) -> Path:
     """
     name = os.fspath(name_or_path)
     if name in KNOWN_EARS:
-        candidates = places(Path("models") / f"ear-{name}")
+        candidates = candidate_paths(Path("models") / f"ear-{name}")
         remedy = f"there is no models/ear-{name} in the source tree or under share/emotalk_ros"
     else:
         candidates = [Path(name).expanduser()]

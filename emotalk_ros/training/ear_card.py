@@ -9,7 +9,7 @@ from typing import Any
 
 from emotalk_ros.corpus.readers.emotional import SOURCES, Voice, VoiceSource
 from emotalk_ros.emotions import EMOTIONS
-from emotalk_ros.share import places
+from emotalk_ros.share import candidate_paths
 from emotalk_ros.training.ear import Clips, Predictions, Trained
 
 _DEEDS = {
@@ -156,7 +156,7 @@ speaker goes by the last {config.memory:.0f} s of speech. Not made for judging p
 
 def _write_licence(path: Path, licence: str) -> None:
     if licence.strip().lower().startswith("apache"):
-        text = next((place for place in places("LICENSE") if place.is_file()), None)
+        text = next((place for place in candidate_paths("LICENSE") if place.is_file()), None)
         if text is not None:
             shutil.copyfile(text, path)
             return

@@ -30,6 +30,6 @@ def trunk_encoder(network: Any) -> tuple[Encoder, int]:
         count = max(1, len(samples) // SAMPLES)
         padded = np.pad(samples, (0, count * SAMPLES + _TAIL * SAMPLES - len(samples)))
         with torch.inference_mode():
-            return trunk(torch.from_numpy(padded).float()[None])[0, :count].float()
+            return trunk(torch.from_numpy(padded).float()[None], count=count)[0, :count].float()
 
     return encode, int(trunk.width)

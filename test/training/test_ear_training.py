@@ -114,7 +114,7 @@ class BandTrunk(nn.Module):
 
     width = WIDTH
 
-    def forward(self, samples: Tensor) -> Tensor:
+    def forward(self, samples: Tensor, count: int | None = None) -> Tensor:
         """(1, N) to (1, N / 320, 3, 12)."""
         windows = samples[:, : samples.shape[1] // 320 * 320].reshape(1, -1, 320)
         power = torch.fft.rfft(windows).abs().square()[..., 1:145].unflatten(-1, (WIDTH, 12)).sum(-1)
