@@ -92,8 +92,9 @@ def model_classes() -> dict[str, type[SpeechNetwork]]:
     """Model class by `model_type`."""
     from emotalk_ros.model.baselines import baseline_classes
     from emotalk_ros.model.emotalk import EmoTalk
+    from emotalk_ros.model.streaming_emotalk import StreamingEmoTalk
 
-    return {"emotalk": EmoTalk, **baseline_classes()}
+    return {"emotalk": EmoTalk, "emotalk-streaming": StreamingEmoTalk, **baseline_classes()}
 
 
 def _checked(folder: Path, origin: str) -> Path:

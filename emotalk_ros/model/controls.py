@@ -29,7 +29,8 @@ class EmotionControl:
 
         E_t = h_t + blend * (p_neutral + intensity * (s - p_neutral) - h_t)
 
-    and with neither labels nor clip, E_t = p_neutral + intensity * (h_t - p_neutral).
+    and with neither labels nor clip, E_t = p_neutral + intensity * (h_t - p_neutral). A network that makes speech and
+    expression apart (`splits_expression`) takes E_t at intensity 1 and multiplies the expression by the intensity.
 
     Attributes:
         labels: weight per emotion label; normalised to sum to 1. Synonyms (fear, fearful) are understood.
@@ -109,6 +110,13 @@ class EmotionControl:
             else:
                 with torch.inference_mode():
                     chosen = model.embed_emotion(values).mean(1)[0]
+        if getattr(model, "splits_expression", False):  # the network scales the expression itself
+            if self.intensity != 1:
+                inputs["intensity"] = torch.tensor([float(self.intensity)], device=model.device)
+            if chosen is not None:
+                inputs["emotion_embedding"] = chosen[None, None]
+                inputs["emotion_blend"] = torch.tensor([float(self.blend)], device=model.device)
+            return inputs
         if chosen is None:  # heard, or a stretched clip: pull towards neutral, or push away from it
             if self.intensity != 1:
                 inputs["emotion_embedding"] = _prototype(model, "neutral")[None, None]

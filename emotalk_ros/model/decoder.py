@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emotalk_ros.model.causal import AttentionState, attend, split_heads
+
 QUERY_BLOCK = 512
 """Queries per piece of the self-attention: the bias of one piece is all that is ever materialised."""
 
@@ -43,13 +45,23 @@ class DecoderLayer(nn.Module):
     Self-attention is causal with a bias that grows once per `period` frames. The memory mask of the paper opens only
     the diagonal; a softmax over one key is 1, so that attention is `out_proj(v_proj(emotion_t))` frame by frame, and
     its query and key weights never act (they load and save with the rest).
+
+    With a `reach` a frame sees so many frames before its own, and the layer streams with an `AttentionState`.
     """
 
     def __init__(
-        self, width: int, heads: int, feedforward: int, dropout: float, period: int, activation: str, guided: bool
+        self,
+        width: int,
+        heads: int,
+        feedforward: int,
+        dropout: float,
+        period: int,
+        activation: str,
+        guided: bool,
+        reach: int | None = None,
     ) -> None:
         super().__init__()
-        self.heads, self.period = heads, period
+        self.heads, self.period, self.reach = heads, period, reach
         self.self_attn = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
         self.norm1 = nn.LayerNorm(width)
         self.guided = guided
@@ -62,10 +74,15 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.activation = functional.relu if activation == "relu" else functional.gelu
 
-    def forward(self, hidden: Tensor, emotion: Tensor) -> Tensor:
-        """(B, T, D) hidden and (B, T, D) emotion embedding to (B, T, D). Frame t depends on frames up to t only."""
-        hidden = self.norm1(hidden + self.dropout(self._self_attention(hidden)))
+    def forward(self, hidden: Tensor, emotion: Tensor | None = None, state: AttentionState | None = None) -> Tensor:
+        """(B, T, D) hidden and (B, T, D) emotion embedding to (B, T, D). Frame t depends on frames up to t only.
+
+        `state`, for a layer with a `reach`: these are the next frames of its stream; None: a stream of its own.
+        """
+        mixed = self._self_attention(hidden) if self.reach is None else self._local(hidden, state or AttentionState())
+        hidden = self.norm1(hidden + self.dropout(mixed))
         if self.guided:
+            assert emotion is not None
             hidden = self.norm2(hidden + self.dropout(self.emotion_attention(emotion)))
         inner = self.dropout(self.activation(self.linear1(hidden)))
         return self.norm3(hidden + self.dropout(self.linear2(inner)))
@@ -76,6 +93,20 @@ class DecoderLayer(nn.Module):
         width = emotion.shape[-1]
         value = functional.linear(emotion, attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :])
         return attention.out_proj(value)
+
+    def _local(self, hidden: Tensor, state: AttentionState) -> Tensor:
+        assert self.reach is not None
+        attention = self.self_attn
+        packed = functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)
+        query, key, value = (split_heads(part, self.heads) for part in packed.chunk(3, -1))
+        state.extend(key, value)
+        back = torch.arange(self.reach, -1, -1, device=hidden.device)
+        steps = torch.div(back, self.period, rounding_mode="floor")
+        bias = -head_slopes(self.heads, hidden.device)[:, None] * steps
+        drop = attention.dropout if self.training else 0.0
+        mixed = attend(query, state, bias, self.reach, 0, drop)
+        state.advance(hidden.shape[1], self.reach)
+        return attention.out_proj(mixed)
 
     def _self_attention(self, hidden: Tensor) -> Tensor:
         attention = self.self_attn

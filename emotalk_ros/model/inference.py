@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emotalk_ros.model.output import EmoTalkOutput
 from emotalk_ros.model.timing import published_frame_count
 from emotalk_ros.units import SAMPLE_RATE, frame_count
 
@@ -25,12 +26,16 @@ class Analysis:
         emotion_logits: (L,) float32 of the whole clip.
         frame_emotion_logits: (T, L) float32 of each frame by itself; `streaming.emotion` follows them over time.
         emotion_labels: the L names.
+        speech, expression: (T, 52) float32, the parts that sum up to the coefficients at intensity 1; None of a network
+            that does not tell them apart.
     """
 
     coefficients: Array
     emotion_logits: Array
     frame_emotion_logits: Array
     emotion_labels: tuple[str, ...]
+    speech: Array | None = None
+    expression: Array | None = None
 
 
 class SpeechToFace:
@@ -38,6 +43,8 @@ class SpeechToFace:
 
     config: Any
     min_samples: int
+    splits_expression = False
+    """Whether coefficients are the sum of speech and intensity times expression."""
     device: torch.device
     dtype: torch.dtype
 
@@ -113,6 +120,11 @@ class SpeechToFace:
                 frame_emotion=per_frame,
                 **inputs,
             )
+        return self.analysis(result)
+
+    def analysis(self, result: EmoTalkOutput) -> Analysis:
+        """What a pass over one clip said, as arrays."""
+        assert result.coefficients is not None
         labels = tuple(getattr(self.config, "emotion_labels", ()))
         frames = result.coefficients.shape[1]
         logits = np.zeros(len(labels), np.float32)
@@ -121,7 +133,8 @@ class SpeechToFace:
             logits = _numpy(result.emotion_logits[0])
         if result.frame_emotion_logits is not None:
             frame_logits = _numpy(result.frame_emotion_logits[0])
-        return Analysis(_numpy(result.coefficients[0]), logits, frame_logits, labels)
+        parts = [None if part is None else _numpy(part[0]) for part in (result.speech, result.expression)]
+        return Analysis(_numpy(result.coefficients[0]), logits, frame_logits, labels, *parts)
 
     def check_audio(self, audio: Array | Tensor, sample_rate: int = SAMPLE_RATE, name: str = "audio") -> Tensor:
         """`audio` as an (n,) float32 tensor on the model's device; ValueError names what is wrong with it."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from emotalk_ros.corpus.store import Corpus, Record
 from emotalk_ros.emotions import canonical
 from emotalk_ros.face.names import COUNT, INDEX
+from emotalk_ros.model.trunk import FEATURE_STRIDE
 from emotalk_ros.training.augment import Augmenter
 from emotalk_ros.training.pairs import Pair, PairIndex, align, dtw_positions, sample_rows, voice
 from emotalk_ros.training.recipe import Recipe
@@ -69,6 +71,12 @@ class ClipStore:
         """RMS of the quietest twentieth of clip `index`: its recording's own noise, to fill pauses with."""
         return self._load(index)[2]
 
+    def preload(self, threads: int) -> None:
+        """Decode every clip that fits, in so many threads: processes forked afterwards share them."""
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(self._load, range(len(self))):
+                pass
+
     def _load(self, index: int) -> tuple[NDArray[np.int16], NDArray[np.float16], float]:
         found = self._cache.get(index)
         if found is not None:
@@ -93,13 +101,15 @@ class ClipStore:
 class Batch:
     """Tensors of one forward pass: B windows, and P cross-driven targets that refer to them.
 
-    audio (B, N) float; samples (B,) valid samples; frames (B,) valid frames; target (B, T, 52); known (B, 52) 1 where
+    audio (B, N) float; clean (B, N) the same without
+    augmentation; samples (B,) valid samples; frames (B,) valid frames; target (B, T, 52); known (B, 52) 1 where
     the label can be trusted; emotion (B,) index or `IGNORED`; person (B,) int; level (B,) float; still (B,) bool;
     content_of, emotion_of (P,) windows; cross_target (P, T, 52); cross_known (P, 52); cross_person (P,);
     cross_level (P,).
     """
 
     audio: torch.Tensor
+    clean: torch.Tensor
     samples: torch.Tensor
     frames: torch.Tensor
     target: torch.Tensor
@@ -128,6 +138,9 @@ class Batch:
             "velocity": float((self.frames - 1).sum() + (cross - 1).sum()),
             "lip_gap": float(self.frames.sum() + cross.sum()),
             "classification": float((self.emotion != IGNORED).sum()),
+            "closure": float(self.frames.sum()),
+            "spread": float(self.frames.sum() + cross.sum()),
+            "distillation": float((self.samples // FEATURE_STRIDE).sum()),
             "expression": float((torch.cat([self.emotion, self.emotion[self.emotion_of]]) != IGNORED).sum()),
         }
 
@@ -144,6 +157,8 @@ class Window:
     level: float
     still: bool = False
     cross: Floats | None = None
+    clean: Floats | None = None
+    """The audio before augmentation, where it was changed."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +219,7 @@ class WindowMaker:
             ]
         if augment:
             for window in windows:
-                window.audio = self._augment(window.audio, rng)
+                window.clean, window.audio = window.audio, self._augment(window.audio, rng)
         return windows
 
     def cut(self, clip: int, start: int) -> Window:
@@ -390,6 +405,7 @@ def collate(groups: Sequence[Sequence[Window]]) -> Batch:
     known = torch.from_numpy(np.stack([w.known for w in windows]))
     return Batch(
         audio=rows([w.audio for w in windows], max(samples)),
+        clean=rows([w.audio if w.clean is None else w.clean for w in windows], max(samples)),
         samples=ints(samples),
         frames=ints(frames),
         target=rows([w.target for w in windows], size),

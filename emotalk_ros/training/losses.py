@@ -13,13 +13,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emotalk_ros.face.names import ARKIT_NAMES, COUNT, EXPRESSION, INDEX
+from emotalk_ros.face.names import ARKIT_NAMES, COUNT, EXPRESSION, INDEX, MOUTH
 from emotalk_ros.model import EmoTalkOutput
+from emotalk_ros.model.controls import canonical_or_same
+from emotalk_ros.model.streaming_emotalk import EXPRESSIVE
 from emotalk_ros.model.timing import stretch, valid_mask
 from emotalk_ros.training.data import IGNORED, Batch
+from emotalk_ros.training.distillation import Teacher, unexplained
 from emotalk_ros.training.recipe import LossRecipe
 
-TERMS = ("self", "cross", "velocity", "classification", "lip_gap", "expression")
+TERMS = (
+    "self",
+    "cross",
+    "velocity",
+    "classification",
+    "lip_gap",
+    "expression",
+    "closure",
+    "spread",
+    "distillation",
+)
 """Names of the terms, in the order of every vector of sums and counts."""
 
 
@@ -50,6 +63,10 @@ iBUG landmarks (61/67, 62/66, 63/65), measured on ICT-FaceKit's shapes (Li et al
 
 PRESSED = -0.012
 """Lip opening (unit of `LipGap`) below which lips press: 0.35 mm tighter than the rest face."""
+
+
+JAW_AT_REST = 0.02
+"""jawOpen below which a mouth is at rest."""
 
 
 def region_weights(regions: Mapping[str, float]) -> Tensor:
@@ -109,6 +126,39 @@ def expression_choice(
     return (each * weight).sum()
 
 
+def closure(logits: Tensor, target: Tensor, frames: Tensor, closed_weight: float) -> Tensor:
+    """Sum over valid frames of the cross-entropy of whether the lips are closed.
+
+    Closed is a target whose mouthClose reaches 0.8 of its jawOpen, open one where it stays below 0.4; between them, and
+    where the target's jaw hardly opens (below JAW_AT_REST), nothing is asked. logits (B, T), target (B, T, 52).
+    """
+    jaw, close = target[..., INDEX["jawOpen"]], target[..., INDEX["mouthClose"]]
+    share = close / jaw.clamp(min=JAW_AT_REST)
+    asked = valid_mask(frames, logits.shape[1]) & (jaw > JAW_AT_REST) & ((share > 0.8) | (share < 0.4))
+    each = functional.binary_cross_entropy_with_logits(
+        logits.float(), (share > 0.8).float(), reduction="none", pos_weight=logits.new_tensor(closed_weight).float()
+    )
+    return (each * asked).sum()
+
+
+def spread(prediction: Tensor, target: Tensor, weights: Tensor, known: Tensor, frames: Tensor, gap: LipGap) -> Tensor:
+    """How far the made faces' distribution is from the labels', per coefficient of the mouth and for the lip gap.
+
+    The squared 2-Wasserstein distance in one dimension: the mean squared difference of the sorted values. A squared
+    error frame by frame settles for the mean wherever it is not sure, so mouths mumble; this asks for the labels' width
+    without saying when. What is not known of a window is 0 in both.
+
+    prediction, target (B, T, 52); weights (52,); known (B, 52); frames (B,).
+    """
+    seen = (known > 0)[:, None]
+    valid = valid_mask(frames, prediction.shape[1])
+    made, wanted = (torch.where(seen, values, 0.0)[valid] for values in (prediction, target))
+    columns = [torch.cat([values[:, MOUTH], gap(values)[:, None]], -1) for values in (made, wanted)]
+    made, wanted = (column.sort(0).values for column in columns)
+    shares = torch.cat([weights[MOUTH], weights[INDEX["jawOpen"]][None]])
+    return ((made - wanted).square() * shares).sum() / COUNT
+
+
 class LipGap(nn.Module):
     """Opening of the inner lips as a linear form of the coefficients; unit: what jawOpen 1 opens, 0: the rest face.
 
@@ -152,16 +202,23 @@ class Objective(nn.Module):
     more for each cross-driven target.
     """
 
-    def __init__(self, model: nn.Module, recipe: LossRecipe, centres: Tensor | None = None) -> None:
-        """`centres` (L, len(EXPRESSION)): the mean expression of each emotion, for the term `expression`."""
+    def __init__(
+        self, model: nn.Module, recipe: LossRecipe, centres: Tensor | None = None, teacher: Teacher | None = None
+    ) -> None:
+        """`centres` (L, len(EXPRESSION)): the mean expression of each emotion, for the term `expression`; `teacher`:
+        the pretrained encoder, for the term `distillation`.
+        """
         super().__init__()
         if recipe.expression > 0 and centres is None:
             raise ValueError("loss.expression needs the mean expression of each emotion")
+        if recipe.distillation > 0 and teacher is None:
+            raise ValueError("loss.distillation needs a teacher: name the pretrained encoder in model.trunk")
         self.centres: Tensor | None
         self.register_buffer("centres", centres, persistent=False)
         self.model = model
         self.recipe = recipe
         self.gap = LipGap()
+        self._teacher = [teacher]  # in a list, so that it is no part of checkpoints
         self.weights: Tensor
         self.register_buffer("weights", region_weights(recipe.regions), persistent=False)
         own = torch.ones(COUNT)
@@ -171,6 +228,12 @@ class Objective(nn.Module):
         lambdas = torch.tensor([float(getattr(recipe, name)) for name in TERMS])
         self.lambdas: Tensor
         self.register_buffer("lambdas", lambdas, persistent=False)
+        moved = torch.zeros(COUNT, dtype=torch.bool)
+        moved[EXPRESSIVE] = True
+        self._moved: Tensor
+        self.register_buffer("_moved", moved, persistent=False)
+        labels = [canonical_or_same(name) for name in getattr(getattr(model, "config", None), "emotion_labels", ())]
+        self.neutral = labels.index("neutral") if "neutral" in labels else IGNORED
 
     def forward(self, batch: Batch, counts: Tensor) -> tuple[Tensor, Tensor, EmoTalkOutput]:
         """Loss and terms of a batch.
@@ -190,16 +253,26 @@ class Objective(nn.Module):
             batch.audio, lengths=batch.samples, person=batch.person, level=batch.level, frames=batch.frames, **own
         )
         assert output.coefficients is not None
+        recipe = self.recipe
         made, wanted = output.coefficients.float(), batch.target
         # Crossed targets below come from pairs, which are never still.
-        care = torch.where(batch.still[:, None], self.recipe.still, self.own)
+        care = torch.where(batch.still[:, None], recipe.still, self.own)
         frames, known = batch.frames, batch.known * self.weights * care
-        zero = made.new_zeros(())
-        terms = dict.fromkeys(TERMS, zero) | {"self": reconstruction(made, wanted, known, frames)}
-        labels, weight = batch.emotion, torch.full_like(batch.level, self.recipe.own_expression)
-        if output.emotion_logits is not None and self.recipe.classification > 0:
-            terms["classification"] = classification(output.emotion_logits, batch.emotion, self.recipe.label_smoothing)
-        if len(batch.content_of) and self.recipe.cross > 0 and output.content is not None:
+        terms = dict.fromkeys(TERMS, made.new_zeros(()))
+        if output.speech is not None and output.expression is not None:
+            made = self._told_apart(output.speech.float(), output.expression.float(), batch.emotion)
+            neutral = known * (batch.emotion == self.neutral)[:, None]
+            shown = output.expression.float()
+            terms["self"] = reconstruction(shown, torch.zeros_like(shown), neutral, frames)
+        terms["self"] = terms["self"] + reconstruction(made, wanted, known, frames)
+        labels, weight = batch.emotion, torch.full_like(batch.level, recipe.own_expression)
+        if output.emotion_logits is not None and recipe.classification > 0:
+            terms["classification"] = classification(output.emotion_logits, batch.emotion, recipe.label_smoothing)
+        closures = output.closure_logits
+        if closures is not None and recipe.closure > 0:
+            asked = torch.where(known[:, INDEX["mouthClose"]] > 0, frames, 0)
+            terms["closure"] = closure(closures, wanted, asked, recipe.closure_weight)
+        if len(batch.content_of) and recipe.cross > 0 and output.content is not None:
             crossed = self._cross(batch, output)
             cross_frames, cross_known = batch.frames[batch.content_of], batch.cross_known * self.weights
             terms["cross"] = reconstruction(crossed, batch.cross_target, cross_known, cross_frames)
@@ -209,16 +282,32 @@ class Objective(nn.Module):
             labels = torch.cat([labels, labels[batch.emotion_of]])
             weight = torch.cat([weight, torch.ones_like(batch.cross_level)])
         terms["velocity"] = velocity(made, wanted, known, frames)
-        closed, scale = self.recipe.lip_gap_closed, self.recipe.lip_gap_scale
-        terms["lip_gap"] = self.gap.loss(made, wanted, frames, closed, scale, self.recipe.lip_gap_open)
-        if self.recipe.expression > 0 and self.centres is not None:
-            scale = self.recipe.expression_scale
+        closed, scale = recipe.lip_gap_closed, recipe.lip_gap_scale
+        seen = (known > 0)[:, None]
+        lips = torch.where(seen, made, 0.0), torch.where(seen, wanted, 0.0)
+        terms["lip_gap"] = self.gap.loss(*lips, frames, closed, scale, recipe.lip_gap_open)
+        if recipe.spread > 0:
+            terms["spread"] = spread(made, wanted, self.weights, known, frames, self.gap)
+        if recipe.expression > 0 and self.centres is not None:
+            scale = recipe.expression_scale
             terms["expression"] = expression_choice(made, frames, labels, self.centres, known, scale, weight)
+        teacher = self._teacher[0]
+        if recipe.distillation > 0 and teacher is not None and output.features is not None:
+            terms["distillation"] = unexplained(output.features, teacher(batch.clean), batch.samples)
         vector = torch.stack([terms[name] for name in TERMS]) / counts.clamp(min=1.0)
         loss = (vector * self.lambdas).sum()
         if output.loss is not None:
             loss = loss + output.loss * batch.frames.sum() / counts[0].clamp(min=1.0)  # its share of the whole step
         return loss, vector.detach(), output
+
+    def _told_apart(self, speech: Tensor, expression: Tensor, emotion: Tensor) -> Tensor:
+        """The face of each window so that speech and expression do not learn each other's part.
+
+        Where the window has an emotion, what the emotion may move is learned by the expression alone; elsewhere
+        (neutral, or nobody knows) by the speech alone. speech, expression (B, T, 52), emotion (B,).
+        """
+        emotional = ((emotion != IGNORED) & (emotion != self.neutral))[:, None, None]
+        return torch.where(self._moved & emotional, speech.detach() + expression, speech)
 
     def _cross(self, batch: Batch, output: EmoTalkOutput) -> Tensor:
         """Faces (P, T, 52) of one window's content with another's emotion, stretched to the content's frames."""
@@ -229,8 +318,13 @@ class Objective(nn.Module):
         own, wanted = batch.frames[batch.emotion_of], batch.frames[batch.content_of]
         if not torch.equal(own, wanted):
             emotion = stretch(emotion, own, wanted, size)
-        crossed = self.model.decode(content, emotion, batch.cross_person, batch.cross_level)  # type: ignore[operator]
-        return crossed.float() * valid_mask(wanted, size)[..., None]
+        inputs = (content, emotion, batch.cross_person, batch.cross_level)
+        if output.speech is None:
+            crossed = self.model.decode(*inputs).float()  # type: ignore[operator]
+        else:  # whatever the emotion is, its face is learned by the expression here
+            speech, _, expression = self.model.decode_parts(*inputs)  # type: ignore[operator]
+            crossed = torch.where(self._moved, speech.detach() + expression, speech).float()
+        return crossed * valid_mask(wanted, size)[..., None]
 
 
 def _rows(weights: Tensor) -> Tensor:

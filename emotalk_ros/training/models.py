@@ -9,6 +9,9 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, Wav2Vec2Model
 
 from emotalk_ros.model import EmoTalk, EmoTalkConfig
+from emotalk_ros.model.streaming_config import StreamingEmoTalkConfig
+from emotalk_ros.model.streaming_emotalk import StreamingEmoTalk
+from emotalk_ros.training.distillation import Teacher, load_whisper_encoder, start_from_whisper
 from emotalk_ros.training.recipe import ModelRecipe, RecipeError
 
 
@@ -21,6 +24,10 @@ def build_model(recipe: ModelRecipe) -> PreTrainedModel:
             model = EmoTalk(_emotalk_config(recipe))
         except (ValueError, TypeError) as error:
             raise RecipeError(f"model.options: {error}") from error
+    elif recipe.architecture == "emotalk-streaming":
+        model = StreamingEmoTalk(_checked_config(StreamingEmoTalkConfig, recipe.options))
+        if recipe.trunk is not None:
+            start_from_whisper(model.trunk, load_whisper_encoder(recipe.trunk))
     else:
         model = _baseline(recipe)
     for attribute, name in (
@@ -60,16 +67,36 @@ def load_encoder(model: nn.Module, attribute: str, name: str) -> None:
     encoder.load_state_dict({k: weights[k] for k in own})
 
 
-def _emotalk_config(recipe: ModelRecipe) -> EmoTalkConfig:
-    """The preset with `options`; a mapping for an encoder's configuration changes only the fields it names."""
-    base = EmoTalkConfig.preset(recipe.preset)
+def teacher_of(model: PreTrainedModel, recipe: ModelRecipe) -> Teacher | None:
+    """The pretrained encoder that `model`'s trunk is taught by, if the recipe names one."""
+    if recipe.trunk is None or not isinstance(model, StreamingEmoTalk):
+        return None
+    return Teacher(load_whisper_encoder(recipe.trunk), len(model.trunk.layers))
+
+
+def _checked_config(kind: type[StreamingEmoTalkConfig], options: dict[str, Any]) -> StreamingEmoTalkConfig:
+    _check_options(options, kind())
+    try:
+        return kind(**options)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"model.options: {error}") from error
+
+
+def _check_options(options: dict[str, Any], base: PreTrainedConfig) -> None:
     known = [k for k in base.to_dict() if not k.startswith("_")]
-    options: dict[str, Any] = {}
-    for key, value in recipe.options.items():
+    for key in options:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise RecipeError(f"unknown key 'model.options.{key}'{hint}")
+
+
+def _emotalk_config(recipe: ModelRecipe) -> EmoTalkConfig:
+    """The preset with `options`; a mapping for an encoder's configuration changes only the fields it names."""
+    base = EmoTalkConfig.preset(recipe.preset)
+    _check_options(recipe.options, base)
+    options: dict[str, Any] = {}
+    for key, value in recipe.options.items():
         current = getattr(base, key)
         if isinstance(current, PreTrainedConfig) and isinstance(value, dict):
             value = {**current.to_diff_dict(), **value}

@@ -55,7 +55,7 @@ def _of_coefficients(weights: dict[str, float]) -> dict[str, float]:
 class ModelRecipe(StrictModel):
     """Which network. `preset` and `options` (fields of its configuration) describe an EmoTalk or a baseline."""
 
-    architecture: Literal["emotalk", "voca", "meshtalk", "faceformer"] = "emotalk"
+    architecture: Literal["emotalk", "emotalk-streaming", "voca", "meshtalk", "faceformer"] = "emotalk"
     preset: str = "tiny"
     options: dict[str, Any] = Field(default={})
     initial: str | None = None
@@ -64,6 +64,9 @@ class ModelRecipe(StrictModel):
     """Hugging Face wav2vec2 model (name or folder) whose weights the content encoder starts from."""
     emotion_encoder: str | None = None
     """The same for the emotion encoder."""
+    trunk: str | None = None
+    """Whisper model (Hugging Face name or folder) whose encoder the trunk of "emotalk-streaming" starts from, and which
+    teaches it (`loss.distillation`)."""
     freeze: Listed[str] = ()
     """Prefixes of parameter names that do not learn (the paper: only the convolutional front ends)."""
     gradient_checkpointing: bool = False
@@ -97,6 +100,9 @@ class DataRecipe(StrictModel):
     """Fill a window that a clip leaves unfinished with further clips of the same voice and emotion after a pause."""
     pause: Annotated[Range, AfterValidator(_not_negative)] = (0.2, 0.8)
     """Shortest and longest pause between packed clips, s: silence with the face at rest."""
+    encoded: Annotated[int, Field(ge=0)] = 0
+    """With a trunk that does not learn: so many samples are made and encoded once, and all batches drawn from them; 0 makes
+    each step's samples anew."""
     cache_gb: NotNegative = 6.0
     """How much decoded audio stays in RAM (as int16: 115 MB an hour); what does not fit is read again."""
 
@@ -144,6 +150,15 @@ class LossRecipe(StrictModel):
     """How much more a frame with closed lips weighs than one with open lips."""
     lip_gap_open: NotNegative = 0.0
     """Extra cost, per unit of gap, of lips that stay open where the target presses them shut (p, b, m)."""
+    closure: NotNegative = 0.0
+    """Cross-entropy of whether the lips are closed, of a network that decides it."""
+    closure_weight: Positive = 3.0
+    """How much a closed frame weighs there against an open one."""
+    spread: NotNegative = 0.0
+    """Distance between the made faces' distribution and the labels', per coefficient of the mouth: a mouth as wide as
+    the labels' where a squared error mumbles."""
+    distillation: NotNegative = 0.0
+    """Error of the trunk's levels against the pretrained encoder's, in units of their variance."""
     expression: NotNegative = 0.0
     """Cross-entropy of which emotion's mean face the made expression is nearest to: a face that shows one emotion
     where a squared error settles for a little of each."""
@@ -202,6 +217,8 @@ class RunRecipe(StrictModel):
     """Checkpoints kept (the best model is kept besides)."""
     prototypes: bool = True
     """Compute the emotion prototypes over the training set at the end."""
+    half: bool = False
+    """Store the finished model's weights as float16."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that make the coming steps' batches; 0: one thread, enough for a CPU. The result is the same."""
 

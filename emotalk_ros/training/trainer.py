@@ -42,7 +42,7 @@ from emotalk_ros.training.card import write_card
 from emotalk_ros.training.checkpoints import Progress, WeightMean, checkpoints, save_checkpoint
 from emotalk_ros.training.data import Batch
 from emotalk_ros.training.losses import TERMS, Objective
-from emotalk_ros.training.models import build_model
+from emotalk_ros.training.models import build_model, teacher_of
 from emotalk_ros.training.precision import mixed_precision
 from emotalk_ros.training.prototypes import expression_centres, store_prototypes
 from emotalk_ros.training.recipe import Recipe, RecipeError
@@ -86,12 +86,15 @@ class Trainer:
         set_seed(recipe.seed)
         model = build_model(recipe.model)
         self.data = Data(recipe, folder, model)
+        if recipe.run.workers > 0:
+            self.data.store.preload(recipe.run.workers)
         self.steps = self.data.sampler.steps
         self.progress = Progress(sums=[0.0] * (len(TERMS) + 1))
         self.mean = WeightMean(model.to(self.accelerator.device), recipe.optim.ema) if recipe.optim.ema > 0 else None
         self.optimizer = _optimizer(model, recipe)
         centres = expression_centres(self.data.train, model) if recipe.loss.expression > 0 else None
-        objective = Objective(model, recipe.loss, centres)
+        teacher = teacher_of(model, recipe.model) if recipe.loss.distillation > 0 else None
+        objective = Objective(model, recipe.loss, centres, teacher and teacher.to(self.accelerator.device))
         self.objective, self.optimizer = self.accelerator.prepare(objective, self.optimizer)
         self.accelerator.register_for_checkpointing(self.progress, *([self.mean] if self.mean else []))
         self._stop = threading.Event()
@@ -260,6 +263,8 @@ class Trainer:
                 prototypes = store_prototypes(model, self.data.train)
             temporary = self.folder / ".model.tmp"
             shutil.rmtree(temporary, ignore_errors=True)
+            if self.recipe.run.half:
+                model = model.half()
             model.save_pretrained(temporary)
             write_card(temporary, self.recipe, self.data, model, self.progress, prototypes)
             replace_folder(temporary, final)

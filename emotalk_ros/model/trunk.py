@@ -1,0 +1,257 @@
+"""The speech trunk: Whisper's encoder made causal, so that it streams.
+
+Same parts, sizes and names as the encoder of Whisper (Radford et al. 2022, "Robust Speech Recognition via Large-Scale
+Weak Supervision"), whose weights it starts from. Different are
+
+- attention: in layer k each position sees `rights[k]` positions after its own; keys and values are kept;
+- positions: Whisper's features depend on where in its 30 s they lie, and a stream has no end. So the stream is encoded in
+  overlapping segments: each begins at Whisper's position 0, hears `segment` features of context, and then gives its
+  features for as long; by then the next one has heard its context (the first gives its features from the start on);
+- layers: the lowest three of four. The second tells emotion best, the third lips (`docs/model.md`);
+- spectra: their floor is fixed; Whisper's follows the loudest sound of the clip, also a later one.
+
+Training brings it back to what Whisper's encoder says (`training.distillation`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.audio_utils import mel_filter_bank
+
+from emotalk_ros.model.causal import AttentionState, InputState, attend, convolve, split_heads
+from emotalk_ros.units import SAMPLE_RATE
+
+MEL_WINDOW, MEL_HOP = 400, 160
+"""Samples: 25 ms every 10 ms."""
+FEATURE_STRIDE = 2 * MEL_HOP
+"""Samples between features: 50 a second. Feature k is centred at sample 320 k."""
+MEL_REACH = 2 * MEL_HOP + MEL_WINDOW // 2
+"""Samples after a feature's instant that the spectra and convolutions hear: 520."""
+_MEL_FLOOR = -7.0
+"""log10 of a band's power below which nothing is heard: the floor of a loud clip in Whisper."""
+
+
+@dataclass
+class Segment:
+    """One of the overlapping segments that a stream is encoded in; all numbers count the stream's features."""
+
+    start: int
+    """The feature at Whisper's position 0."""
+    first: int
+    """The first one that it gives."""
+    stop: int
+    """The first one that it does not give."""
+    made: int = 0
+    """How many it has made, given or not."""
+    layers: list[AttentionState] = field(default_factory=list)
+    levels: list[InputState] = field(default_factory=list)
+    """States of the lower levels that wait for the last layer's look-ahead."""
+
+
+@dataclass
+class TrunkState:
+    """What the trunk keeps of a stream."""
+
+    samples: InputState = field(default_factory=InputState)
+    spectra: InputState = field(default_factory=InputState)
+    convolved: InputState = field(default_factory=InputState)
+    segments: list[Segment] = field(default_factory=list)
+    begun: int = 0
+    """Segments that have begun."""
+    heard: int = 0
+    """Features that the convolutions have given."""
+
+    def reset(self) -> None:
+        """Forget the stream."""
+        for part in (self.samples, self.spectra, self.convolved):
+            part.reset()
+        self.segments, self.begun, self.heard = [], 0, 0
+
+
+def sinusoids(width: int, count: int) -> Tensor:
+    """Whisper's position vectors, (count, width)."""
+    half = width // 2
+    frequency = torch.exp(-math.log(10000.0) / (half - 1) * torch.arange(half, dtype=torch.float32))
+    angle = torch.arange(count, dtype=torch.float32)[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+class LogMel(nn.Module):
+    """Whisper's log-mel spectra, (log10(power) + 4) / 4, with a fixed floor; always in float32."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.bands = bands
+        self.register_buffer("window", torch.empty(MEL_WINDOW), persistent=False)
+        self.register_buffer("filters", torch.empty(MEL_WINDOW // 2 + 1, bands), persistent=False)
+        self.reset_constants()
+
+    def reset_constants(self) -> None:
+        """Compute window and filters (they are not part of a checkpoint)."""
+        if self.window.is_meta:
+            return
+        device = self.window.device
+        self.window = torch.hann_window(MEL_WINDOW, device=device)
+        filters = mel_filter_bank(
+            MEL_WINDOW // 2 + 1, self.bands, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+        )
+        self.filters = torch.as_tensor(filters, dtype=torch.float32, device=device)
+
+    def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
+        super()._apply(fn, recurse)
+        if self.window.dtype != torch.float32:
+            self.window, self.filters = self.window.float(), self.filters.float()
+            self.reset_constants()  # a cast to bfloat16 must not reach the filters
+        return self
+
+    def forward(self, samples: Tensor, state: InputState) -> Tensor:
+        """New samples (B, N) to the spectra (B, n, bands) that they complete; spectrum k is centred at sample 160 k."""
+        values = state.extend(samples.float(), MEL_WINDOW // 2)
+        count = max(0, (values.shape[1] - MEL_WINDOW) // MEL_HOP + 1)
+        state.kept = values[:, count * MEL_HOP :]
+        if count == 0:
+            return values.new_zeros(values.shape[0], 0, self.bands)
+        windows = values[:, : (count - 1) * MEL_HOP + MEL_WINDOW].unfold(1, MEL_WINDOW, MEL_HOP)
+        with torch.autocast(values.device.type, enabled=False):
+            spectrum = torch.fft.rfft(windows * self.window)
+            power = (spectrum.real.square() + spectrum.imag.square()) @ self.filters
+            return (power.clamp(min=10.0**_MEL_FLOOR).log10() + 4.0) / 4.0
+
+    def whole(self, samples: Tensor) -> Tensor:
+        """Spectra (B, N // 160, bands) of whole clips (B, N), silence around them."""
+        count = samples.shape[1] // MEL_HOP
+        padded = functional.pad(samples, (0, MEL_WINDOW // 2))
+        return self(padded, InputState())[:, :count]
+
+
+class LocalAttention(nn.Module):
+    """Whisper's attention: each position sees its segment up to `right` positions after its own."""
+
+    def __init__(self, width: int, heads: int, right: int) -> None:
+        super().__init__()
+        self.heads, self.right = heads, right
+        self.k_proj = nn.Linear(width, width, bias=False)
+        self.v_proj = nn.Linear(width, width)
+        self.q_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, new: Tensor, complete: Tensor, state: AttentionState) -> Tensor:
+        """New inputs (B, n, C) are seen; those whose look-ahead is complete (B, m, C) look: (B, m, C)."""
+        keys, _ = state.extend(split_heads(self.k_proj(new), self.heads), split_heads(self.v_proj(new), self.heads))
+        query = split_heads(self.q_proj(complete), self.heads)
+        mixed = attend(query, state, None, keys.shape[2], self.right)
+        state.next_query += complete.shape[1]
+        return self.out_proj(mixed)
+
+
+class TrunkLayer(nn.Module):
+    """A layer of Whisper's encoder, norms first."""
+
+    def __init__(self, width: int, heads: int, feedforward: int, right: int) -> None:
+        super().__init__()
+        self.self_attn = LocalAttention(width, heads, right)
+        self.self_attn_layer_norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, feedforward)
+        self.fc2 = nn.Linear(feedforward, width)
+        self.final_layer_norm = nn.LayerNorm(width)
+
+    def forward(self, new: Tensor, state: AttentionState) -> Tensor:
+        """New inputs (B, n, C) to the outputs (B, m, C) that they complete: `right` positions later than they come."""
+        hidden = new if state.waiting is None else torch.cat([state.waiting, new], 1)
+        count = max(0, hidden.shape[1] - self.self_attn.right)
+        complete, state.waiting = hidden[:, :count], hidden[:, count:]
+        seen, looking = self.self_attn_layer_norm(new), self.self_attn_layer_norm(complete)
+        mixed = complete + self.self_attn(seen, looking, state)
+        return mixed + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(mixed))))
+
+
+class SpeechTrunk(nn.Module):
+    """Samples to features of several levels, 50 times a second.
+
+    Args:
+        width, heads, feedforward, bands: Whisper's sizes (tiny: 384, 6, 1536, 80).
+        segment: features of context before those that a segment gives, and how many it gives.
+        rights: positions that each layer sees after its own; as many numbers as layers.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self, width: int, heads: int, feedforward: int, bands: int, segment: int, rights: tuple[int, ...] | list[int]
+    ) -> None:
+        super().__init__()
+        self.spectra = LogMel(bands)
+        self.conv1 = nn.Conv1d(bands, width, 3)
+        self.conv2 = nn.Conv1d(width, width, 3, stride=2)
+        self.layers = nn.ModuleList(TrunkLayer(width, heads, feedforward, right) for right in rights)
+        self.width, self.segment, self.right = width, segment, sum(rights)
+        self.register_buffer("positions", torch.empty(2 * segment + self.right, width), persistent=False)
+        self.reset_constants()
+
+    def reset_constants(self) -> None:
+        """Compute the positions (they are no part of a checkpoint)."""
+        if not self.positions.is_meta:
+            self.positions = sinusoids(self.width, len(self.positions)).to(self.positions)
+
+    @property
+    def levels(self) -> int:
+        """Levels that `forward` returns: the convolutions' output and each layer's."""
+        return len(self.layers) + 1
+
+    def forward(self, samples: Tensor, state: TrunkState | None = None) -> Tensor:
+        """Samples to features.
+
+        Args:
+            samples: (B, N), the next ones of each stream, mono, 16 kHz, full scale +-1.
+            state: of the stream; None: a stream of its own.
+
+        Returns:
+            (B, n, levels, width) of the features that are complete: level 0 the convolutions' output, level k that of
+            layer k.
+        """
+        state = TrunkState() if state is None else state
+        spectra = self.spectra(samples, state.samples).to(self.conv1.weight.dtype)
+        hidden = functional.gelu(convolve(self.conv1, spectra, state.spectra, 1))
+        hidden = functional.gelu(convolve(self.conv2, hidden, state.convolved, 1))
+        begin, end = state.heard, state.heard + hidden.shape[1]
+        state.heard = end
+        while state.begun * self.segment < end:
+            start = state.begun * self.segment
+            first = start + self.segment if state.begun else 0
+            state.segments.append(Segment(start, first, start + 2 * self.segment))
+            state.begun += 1
+        given = [hidden.new_zeros(hidden.shape[0], 0, self.levels, self.width)]
+        for segment in state.segments:
+            low, high = max(begin, segment.start), min(end, segment.stop + self.right)
+            made = self._encode(hidden[:, low - begin : high - begin], low - segment.start, segment)
+            skip = max(0, segment.first - segment.start - segment.made)
+            segment.made += made.shape[1]
+            given.append(made[:, skip:])
+        state.segments = [segment for segment in state.segments if segment.stop + self.right > end]
+        return torch.cat(given, 1)
+
+    def _encode(self, stem: Tensor, place: int, segment: Segment) -> Tensor:
+        """The convolutions' next outputs (B, n, C), the first at position `place`, to the features they complete."""
+        if not segment.layers:
+            segment.layers = [AttentionState() for _ in self.layers]
+            segment.levels = [InputState() for _ in self.layers]
+        hidden = stem + self.positions[place : place + stem.shape[1]].to(stem.dtype)
+        levels = [stem]
+        for layer, past in zip(self.layers, segment.layers, strict=True):
+            hidden = layer(hidden, past)
+            levels.append(hidden)
+        count = hidden.shape[1]
+        complete = []
+        for level, waiting in zip(levels[:-1], segment.levels, strict=True):
+            values = waiting.extend(level)
+            complete.append(values[:, :count])
+            waiting.kept = values[:, count:]
+        return torch.stack([*complete, hidden], 2)
