@@ -28,6 +28,8 @@ class Analysis:
         emotion_labels: the L names.
         speech, expression: (T, 52) float32, the parts that sum up to the coefficients at intensity 1; None of a network
             that does not tell them apart.
+        features: (n, levels, width) float32 of the speech trunk, 50 a second: those that became complete in this pass; None of
+            a network without.
     """
 
     coefficients: Array
@@ -36,6 +38,7 @@ class Analysis:
     emotion_labels: tuple[str, ...]
     speech: Array | None = None
     expression: Array | None = None
+    features: Array | None = None
 
 
 class SpeechToFace:
@@ -133,7 +136,9 @@ class SpeechToFace:
             logits = _numpy(result.emotion_logits[0])
         if result.frame_emotion_logits is not None:
             frame_logits = _numpy(result.frame_emotion_logits[0])
-        parts = [None if part is None else _numpy(part[0]) for part in (result.speech, result.expression)]
+        parts = [
+            None if part is None else _numpy(part[0]) for part in (result.speech, result.expression, result.features)
+        ]
         return Analysis(_numpy(result.coefficients[0]), logits, frame_logits, labels, *parts)
 
     def check_audio(self, audio: Array | Tensor, sample_rate: int = SAMPLE_RATE, name: str = "audio") -> Tensor:

@@ -18,8 +18,8 @@ class EmoTalkOutput(ModelOutput):
         content: (B, T, C) content embedding; None for models without.
         emotion: (B, T, E) emotion embedding that drove the decoder (E832 in the paper); None for models without.
         frame_lengths: (B,) frames of each clip.
-        frame_emotion_logits: (B, T, L) logits of each frame by itself (of a network with running statistics: of what was
-            heard up to it), if asked.
+        frame_emotion_logits: (B, T, L) logits of each frame by itself (with running statistics: of what was heard up
+            to it), if asked.
         speech, expression: (B, T, 52) the parts that sum up to the coefficients, of a network that tells them apart.
         closure_logits: (B, T) how sure the network is that the lips are closed, before the sigmoid.
         features: (B, n, levels, width) of the speech trunk, for distillation and for the ear.

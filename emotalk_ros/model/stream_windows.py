@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from emotalk_ros.model.inference import Analysis
+from emotalk_ros.model.inference import Analysis, Array
 from emotalk_ros.units import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from emotalk_ros.model.streaming_emotalk import NetworkState, StreamingEmoTalk
+
+
+_BY_FRAME = ("coefficients", "frame_emotion_logits", "speech", "expression")
 
 
 class StreamWindows:
@@ -54,6 +59,7 @@ class StreamWindows:
         elif _differ(controls, self._controls):
             self._follow(model, controls)
         self._controls = controls
+        self._features: list[Array] = []
         self._hear(model, values[:, self._samples - begin :], controls)
         self._samples = end
         missing = start + frames - self._first - self._count
@@ -63,7 +69,7 @@ class StreamWindows:
             self._ended = True
         rows = slice(start - self._first, start - self._first + frames)
         assert self._known is not None
-        return _map(self._known, lambda part: part[rows])
+        return replace(_map(self._known, lambda part: part[rows]), features=np.concatenate(self._features))
 
     @property
     def _count(self) -> int:
@@ -71,6 +77,8 @@ class StreamWindows:
 
     def _hear(self, model: StreamingEmoTalk, values: Tensor, controls: dict[str, Any]) -> None:
         new = model.analysis(model(values, state=self._state, frame_emotion=True, **controls))
+        if new.features is not None:
+            self._features.append(new.features)
         known = new if self._known is None else _join(self._known, new)
         surplus = max(0, len(known.coefficients) - self._frames - model.config.fps)
         self._first += surplus
@@ -84,15 +92,7 @@ class StreamWindows:
         last = model.decode_again(self._state, **controls)[0, -1]
         coefficients = self._known.coefficients.copy()
         coefficients[-1] = last.float().cpu().numpy()
-        known = self._known
-        self._known = Analysis(
-            coefficients,
-            known.emotion_logits,
-            known.frame_emotion_logits,
-            known.emotion_labels,
-            known.speech,
-            known.expression,
-        )
+        self._known = replace(self._known, coefficients=coefficients)
 
 
 def _differ(one: dict[str, Any], other: dict[str, Any] | None) -> bool:
@@ -104,23 +104,14 @@ def _differ(one: dict[str, Any], other: dict[str, Any] | None) -> bool:
     )
 
 
-def _map(analysis: Analysis, change: Any) -> Analysis:
-    parts = (analysis.speech, analysis.expression)
-    return Analysis(
-        change(analysis.coefficients),
-        analysis.emotion_logits,
-        change(analysis.frame_emotion_logits),
-        analysis.emotion_labels,
-        *(None if part is None else change(part) for part in parts),
-    )
+def _map(analysis: Analysis, change: Callable[[Array], Array]) -> Analysis:
+    """The same of other frames."""
+    parts = {name: getattr(analysis, name) for name in _BY_FRAME}
+    return replace(analysis, **{name: None if part is None else change(part) for name, part in parts.items()})
 
 
 def _join(known: Analysis, new: Analysis) -> Analysis:
-    pairs = [(getattr(known, name), getattr(new, name)) for name in ("speech", "expression")]
-    return Analysis(
-        np.concatenate([known.coefficients, new.coefficients]),
-        new.emotion_logits if len(new.coefficients) else known.emotion_logits,
-        np.concatenate([known.frame_emotion_logits, new.frame_emotion_logits]),
-        new.emotion_labels,
-        *(None if a is None or b is None else np.concatenate([a, b]) for a, b in pairs),
-    )
+    parts = {name: (getattr(known, name), getattr(new, name)) for name in _BY_FRAME}
+    joined = {name: None if b is None else np.concatenate([a, b]) for name, (a, b) in parts.items()}
+    logits = new.emotion_logits if len(new.coefficients) else known.emotion_logits
+    return replace(known, emotion_logits=logits, features=None, **joined)

@@ -202,6 +202,7 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
         frames: Tensor | int | None = None,
         frame_emotion: bool = False,
         state: NetworkState | None = None,
+        features: Tensor | None = None,
         **kwargs: Any,
     ) -> EmoTalkOutput:
         """Speech to coefficients.
@@ -220,6 +221,7 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
             frames: frames wanted: a number, or (B,) a number for each clip; None: ceil(samples / 16000 * fps).
             frame_emotion: also return the logits of the emotion heard up to each frame.
             state: of a stream. Frames are returned as soon as their look-ahead is there; None: whole clips.
+            features: (B, n, levels, width) that the trunk makes of whole clips, where they are known already.
             **kwargs: ignored (what a trainer's batch may carry besides).
 
         Raises:
@@ -236,8 +238,9 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
             # Frames asked for may end later than the samples do.
             missing = -(-(size - 1) * SAMPLE_RATE // self.config.fps) + self.config.lookahead_samples - samples
             input_values = functional.pad(input_values, (0, max(0, missing)))
-        features = self.trunk(input_values, state.trunk)
-        content, heard = self._read(features, state)
+        if features is None:
+            features = self.trunk(input_values, state.trunk, self.feature_count(size) if whole else None)
+        content, heard = self._read(features.to(self.content_adapter.out.weight.dtype), state)
         if whole:
             content, heard = content[:, :size], heard[:, :size]
         else:
@@ -275,6 +278,10 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
             closure_logits=closure,
             features=features,
         )
+
+    def feature_count(self, frames: int) -> int:
+        """Features that so many frames are read from."""
+        return -(-(frames - 1) * SAMPLE_RATE // (FEATURE_STRIDE * self.config.fps)) + 1
 
     def decode_again(
         self,
@@ -407,10 +414,10 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
         self._check(values, lengths)
         if lengths is not None:
             values = torch.where(valid_mask(lengths, values.shape[1]), values, 0.0)
-        values_padded = functional.pad(values, (0, self.config.lookahead_samples))
-        state = NetworkState()
-        _, heard = self._read(self.trunk(values_padded, state.trunk), state)
-        return self._pool(heard[:, : frame_count(values.shape[1], self.config.fps)], state.statistics)
+        padded = functional.pad(values, (0, self.config.lookahead_samples))
+        state, frames = NetworkState(), frame_count(values.shape[1], self.config.fps)
+        _, heard = self._read(self.trunk(padded, state.trunk, self.feature_count(frames)), state)
+        return self._pool(heard[:, :frames], state.statistics)
 
     def _stretched(self, values: Tensor, lengths: Tensor | None, frames: Tensor | None, size: int) -> Tensor:
         """What was heard in other clips, stretched to these clips' frames."""

@@ -4,8 +4,8 @@ Same parts, sizes and names as the encoder of Whisper (Radford et al. 2022, "Rob
 Weak Supervision"), whose weights it starts from. Different are
 
 - attention: in layer k each position sees `rights[k]` positions after its own; keys and values are kept;
-- positions: Whisper's features depend on where in its 30 s they lie, and a stream has no end. So the stream is encoded in
-  overlapping segments: each begins at Whisper's position 0, hears `segment` features of context, and then gives its
+- positions: Whisper's features depend on where in its 30 s they lie, and a stream has no end. So the stream is encoded
+  in overlapping segments: each begins at Whisper's position 0, hears `segment` features of context, and then gives its
   features for as long; by then the next one has heard its context (the first gives its features from the start on);
 - layers: the lowest three of four. The second tells emotion best, the third lips (`docs/model.md`);
 - spectra: their floor is fixed; Whisper's follows the loudest sound of the clip, also a later one.
@@ -206,12 +206,13 @@ class SpeechTrunk(nn.Module):
         """Levels that `forward` returns: the convolutions' output and each layer's."""
         return len(self.layers) + 1
 
-    def forward(self, samples: Tensor, state: TrunkState | None = None) -> Tensor:
+    def forward(self, samples: Tensor, state: TrunkState | None = None, count: int | None = None) -> Tensor:
         """Samples to features.
 
         Args:
             samples: (B, N), the next ones of each stream, mono, 16 kHz, full scale +-1.
             state: of the stream; None: a stream of its own.
+            count: features wanted of a whole clip: no segment begins for later ones.
 
         Returns:
             (B, n, levels, width) of the features that are complete: level 0 the convolutions' output, level k that of
@@ -226,6 +227,8 @@ class SpeechTrunk(nn.Module):
         while state.begun * self.segment < end:
             start = state.begun * self.segment
             first = start + self.segment if state.begun else 0
+            if count is not None and first >= count:
+                break
             state.segments.append(Segment(start, first, start + 2 * self.segment))
             state.begun += 1
         given = [hidden.new_zeros(hidden.shape[0], 0, self.levels, self.width)]

@@ -105,7 +105,7 @@ class Batch:
     augmentation; samples (B,) valid samples; frames (B,) valid frames; target (B, T, 52); known (B, 52) 1 where
     the label can be trusted; emotion (B,) index or `IGNORED`; person (B,) int; level (B,) float; still (B,) bool;
     content_of, emotion_of (P,) windows; cross_target (P, T, 52); cross_known (P, 52); cross_person (P,);
-    cross_level (P,).
+    cross_level (P,); features (B, n, levels, width) float16 of the trunk, where they were encoded beforehand.
     """
 
     audio: torch.Tensor
@@ -124,10 +124,12 @@ class Batch:
     cross_known: torch.Tensor
     cross_person: torch.Tensor
     cross_level: torch.Tensor
+    features: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device."""
-        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{k: v if v is None else v.to(device, non_blocking=True) for k, v in moved.items()})
 
     def counts(self) -> dict[str, float]:
         """How many values each loss term is a mean over: windows, frames and steps between frames."""
@@ -159,6 +161,8 @@ class Window:
     cross: Floats | None = None
     clean: Floats | None = None
     """The audio before augmentation, where it was changed."""
+    features: NDArray[np.float16] | None = None
+    """(n, levels, width) of the trunk, where it was encoded beforehand."""
 
 
 @dataclass(frozen=True)
@@ -420,7 +424,19 @@ def collate(groups: Sequence[Sequence[Window]]) -> Batch:
         cross_known=known[ints(content)] * known[ints(emotion)],
         cross_person=ints([windows[e].person for e in emotion]),
         cross_level=torch.tensor([windows[e].level for e in emotion], dtype=torch.float32),
+        features=_features(windows),
     )
+
+
+def _features(windows: Sequence[Window]) -> torch.Tensor | None:
+    """(B, n, levels, width) of windows that were encoded beforehand, zeros behind their ends; None of others."""
+    encoded = [window.features for window in windows if window.features is not None]
+    if len(encoded) < len(windows):
+        return None
+    out = np.zeros((len(encoded), max(map(len, encoded)), *encoded[0].shape[1:]), np.float16)
+    for row, made in zip(out, encoded, strict=True):
+        row[: len(made)] = made
+    return torch.from_numpy(out)
 
 
 class StepSampler:
@@ -464,9 +480,10 @@ class StepSampler:
         size, accumulate = self.recipe.optim.batch_size, self.recipe.optim.accumulate
         slots = range(process, size, processes)
         shares = [slots[k::accumulate] for k in range(accumulate)]
-        return [collate([g for slot in share for g in self._groups(step, slot)]) for share in shares]
+        return [collate([g for slot in share for g in self.groups(step, slot)]) for share in shares]
 
-    def _groups(self, step: int, slot: int) -> list[list[Window]]:
+    def groups(self, step: int, slot: int) -> list[list[Window]]:
+        """The samples of one slot of a step: a window or a pair, and by chance a shot without speech."""
         rng = np.random.default_rng([self.recipe.seed, 2, step, slot])
         groups = [self.maker.make(self.clip(step * self.recipe.optim.batch_size + slot), rng)]
         if rng.random() < self.recipe.augment.still_probability:

@@ -249,6 +249,8 @@ class Objective(nn.Module):
         """
         # A baseline that encodes the true face in training asks for it, and brings terms of its own.
         own = {"target": batch.target} if getattr(self.model, "wants_target", False) else {}
+        if batch.features is not None:
+            own["features"] = batch.features
         output: EmoTalkOutput = self.model(
             batch.audio, lengths=batch.samples, person=batch.person, level=batch.level, frames=batch.frames, **own
         )

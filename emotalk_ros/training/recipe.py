@@ -101,8 +101,8 @@ class DataRecipe(StrictModel):
     pause: Annotated[Range, AfterValidator(_not_negative)] = (0.2, 0.8)
     """Shortest and longest pause between packed clips, s: silence with the face at rest."""
     encoded: Annotated[int, Field(ge=0)] = 0
-    """With a trunk that does not learn: so many samples are made and encoded once, and all batches drawn from them; 0 makes
-    each step's samples anew."""
+    """With a trunk that does not learn: so many samples are made and encoded once, and all batches drawn from them;
+    0 makes each step's samples anew."""
     cache_gb: NotNegative = 6.0
     """How much decoded audio stays in RAM (as int16: 115 MB an hour); what does not fit is read again."""
 

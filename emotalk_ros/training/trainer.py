@@ -41,6 +41,7 @@ from emotalk_ros.training.ahead import batches_ahead
 from emotalk_ros.training.card import write_card
 from emotalk_ros.training.checkpoints import Progress, WeightMean, checkpoints, save_checkpoint
 from emotalk_ros.training.data import Batch
+from emotalk_ros.training.encoded import EncodedSampler
 from emotalk_ros.training.losses import TERMS, Objective
 from emotalk_ros.training.models import build_model, teacher_of
 from emotalk_ros.training.precision import mixed_precision
@@ -95,6 +96,9 @@ class Trainer:
         centres = expression_centres(self.data.train, model) if recipe.loss.expression > 0 else None
         teacher = teacher_of(model, recipe.model) if recipe.loss.distillation > 0 else None
         objective = Objective(model, recipe.loss, centres, teacher and teacher.to(self.accelerator.device))
+        self.encoded: EncodedSampler | None = None
+        if recipe.data.encoded:
+            self.encoded = EncodedSampler(self.data.sampler, model, recipe.data.encoded)
         self.objective, self.optimizer = self.accelerator.prepare(objective, self.optimizer)
         self.accelerator.register_for_checkpointing(self.progress, *([self.mean] if self.mean else []))
         self._stop = threading.Event()
@@ -149,7 +153,7 @@ class Trainer:
     def _parts(self, step: int) -> list[Batch]:
         """This process's batches of `step`."""
         accelerator = self.accelerator
-        return self.data.sampler.parts(step, accelerator.process_index, accelerator.num_processes)
+        return (self.encoded or self.data.sampler).parts(step, accelerator.process_index, accelerator.num_processes)
 
     def _step(self, parts: list[Batch]) -> bool:
         """One optimiser step; true when any process was asked to stop."""
