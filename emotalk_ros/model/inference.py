@@ -28,8 +28,8 @@ class Analysis:
         emotion_labels: the L names.
         speech, expression: (T, 52) float32, the parts that sum up to the coefficients at intensity 1; None of a network
             that does not tell them apart.
-        features: (n, levels, width) float32 of the speech trunk, 50 a second: those that became complete in this pass; None of
-            a network without.
+        features: (n, levels, width) float32 of the speech trunk, 50 a second: those that became complete in this pass;
+            None of a network without.
     """
 
     coefficients: Array

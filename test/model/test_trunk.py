@@ -57,8 +57,8 @@ def test_later_segments_begin_at_whispers_position_zero(whisper):
     start = 30 * FEATURE_STRIDE
     with torch.inference_mode():
         made, wanted = trunk(samples), masked_whisper(whisper, samples[:, start:], [3, 2, 2])
-    # Features 60 to 89 come from the segment that begins at feature 30; at its very beginning the convolutions hear what
-    # lies before it in the stream, in a clip of its own they hear silence.
+    # Features 60 to 89 come from the segment that begins at feature 30; at its very beginning the convolutions hear
+    # what lies before it in the stream, in a clip of its own they hear silence.
     first = torch.isclose(made[0, 60:90, 0], wanted[0, 30:60, 0], atol=1e-4)
     assert first.all()
     assert (made[0, 60:90, 3] - wanted[0, 30:60, 3]).abs().median() < 0.02 * wanted[0, 30:60, 3].std()
@@ -81,10 +81,7 @@ def test_streams_exactly():
     with torch.inference_mode():
         whole = trunk(samples)
         for piece in (1, 97, 1600, 7000):
-            if piece == 1:
-                cuts = [1] * 700 + [24000 - 700]
-            else:
-                cuts = [piece] * (24000 // piece) + [24000 % piece]
+            cuts = [1] * 700 + [23300] if piece == 1 else [piece] * (24000 // piece) + [24000 % piece]
             state, start, parts = TrunkState(), 0, []
             for size in cuts:
                 parts.append(trunk(samples[:, start : start + size], state))
