@@ -106,8 +106,13 @@ class Adapter(nn.Module):
         self.out = nn.Linear(hidden, out)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, n, levels, width) to (B, n, out). Each level is normalised by itself: they differ in size."""
-        return self.out(functional.gelu(self.dense(functional.layer_norm(features, (self.width,)).flatten(2))))
+        """(B, n, levels, width) to (B, n, out).
+
+        The layers' levels are normalised, as they differ in size; the convolutions' is not: it alone tells how loud
+        the sound is.
+        """
+        layers = functional.layer_norm(features[:, :, 1:], (self.width,)).flatten(2)
+        return self.out(functional.gelu(self.dense(torch.cat([features[:, :, 0], layers], -1))))
 
 
 class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
