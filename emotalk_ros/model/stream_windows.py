@@ -89,10 +89,17 @@ class StreamWindows:
         assert self._state is not None
         if self._known is None or self._state.content.kept is None or not self._state.content.kept.shape[1]:
             return
-        last = model.decode_again(self._state, **controls)[0, -1]
-        coefficients = self._known.coefficients.copy()
-        coefficients[-1] = last.float().cpu().numpy()
-        self._known = replace(self._known, coefficients=coefficients)
+        made = model.decode_again(self._state, **controls)
+        speech, expression = (part[0, -1].float().cpu().numpy() for part in made)
+        last = {
+            "speech": speech,
+            "expression": expression,
+            "coefficients": speech + float(controls.get("intensity", 1.0)) * expression,
+        }
+        changed = {name: getattr(self._known, name).copy() for name in last}
+        for name, row in last.items():
+            changed[name][-1] = row
+        self._known = replace(self._known, **changed)
 
 
 def _differ(one: dict[str, Any], other: dict[str, Any] | None) -> bool:

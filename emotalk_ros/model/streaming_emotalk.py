@@ -295,10 +295,9 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
         level: Tensor | None = None,
         emotion_embedding: Tensor | None = None,
         emotion_blend: Tensor | None = None,
-        intensity: Tensor | float = 1.0,
         **kwargs: Any,
-    ) -> Tensor:
-        """The stream's last frames with other controls: coefficients (B, n, 52); it goes on from there.
+    ) -> tuple[Tensor, Tensor]:
+        """The stream's last frames with other controls: speech and expression (B, n, 52); it goes on from there.
 
         For a change of controls: what the last frame would have been tells how far the change has to be faded in.
         """
@@ -306,7 +305,7 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
         state.reset_decoder()
         emotion = self._mix(state.heard.kept, emotion_embedding, emotion_blend)
         speech, _, expression = self._decode(state.content.kept, emotion, person, level, state)
-        return speech + _rows(intensity, speech) * expression
+        return speech, expression
 
     def decode(
         self, content: Tensor, emotion: Tensor, person: Tensor | None = None, level: Tensor | None = None

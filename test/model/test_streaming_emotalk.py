@@ -128,7 +128,7 @@ def test_windows_of_a_stream_go_on_where_the_last_one_ended(model, sound):
             if controls and k == 1:
                 engine.controls = controls
             made += engine.feed(piece)
-        return np.stack([frame.coefficients for frame in made + engine.flush()])
+        return np.stack([frame.coefficients + frame.expression for frame in made + engine.flush()])
 
     whole = model.predict(sound)
     assert np.abs(frames([7777]) - whole).max() < 1e-5
