@@ -114,11 +114,12 @@ def _differ(one: dict[str, Any], other: dict[str, Any] | None) -> bool:
 def _map(analysis: Analysis, change: Callable[[Array], Array]) -> Analysis:
     """The same of other frames."""
     parts = {name: getattr(analysis, name) for name in _BY_FRAME}
-    return replace(analysis, **{name: None if part is None else change(part) for name, part in parts.items()})
+    changed: dict[str, Any] = {name: None if part is None else change(part) for name, part in parts.items()}
+    return replace(analysis, **changed)
 
 
 def _join(known: Analysis, new: Analysis) -> Analysis:
     parts = {name: (getattr(known, name), getattr(new, name)) for name in _BY_FRAME}
-    joined = {name: None if b is None else np.concatenate([a, b]) for name, (a, b) in parts.items()}
+    joined: dict[str, Any] = {name: None if b is None else np.concatenate([a, b]) for name, (a, b) in parts.items()}
     logits = new.emotion_logits if len(new.coefficients) else known.emotion_logits
     return replace(known, emotion_logits=logits, features=None, **joined)

@@ -129,7 +129,8 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{k: v if v is None else v.to(device, non_blocking=True) for k, v in moved.items()})
+        here: dict[str, Any] = {k: v if v is None else v.to(device, non_blocking=True) for k, v in moved.items()}
+        return Batch(**here)
 
     def counts(self) -> dict[str, float]:
         """How many values each loss term is a mean over: windows, frames and steps between frames."""
