@@ -87,6 +87,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=30.0, help="through the microphone")
     parser.add_argument("--minutes", type=float, default=0.0, help="of a file that is played; 0: none")
     parser.add_argument("--screenshot", type=Path)
+    parser.add_argument("--no-drawing", action="store_true", help="leave out the 3D picture: times only")
     parser.add_argument("--size", default="1000x640", help="of the browser's window")
     parser.add_argument("--speech", type=Path, help="default: the demo's")
     options = parser.parse_args()
@@ -102,6 +103,8 @@ def main():
             soundfile.write(voice, samples, 16000, subtype="PCM_16")
             with chromium(browsers, voice, size=(width, height)) as page:
                 opened(page, address)
+                if options.no_drawing:
+                    page.evaluate("emotalk.stages[0].face.draw = () => {}")
                 press(page, "#microphone")
                 wait(page, "emotalk.stages[0].player.received > 30")
                 page.wait_for_timeout(1000 * options.seconds)

@@ -9,7 +9,6 @@ import typer
 
 if TYPE_CHECKING:
     from emotalk_ros.face.aliases import MappingFile
-    from emotalk_ros.live import LiveServer
 
 
 def register(app: typer.Typer) -> None:
@@ -43,15 +42,33 @@ def live(
 
     console, errors = Console(), Console(stderr=True)
     try:
-        from emotalk_ros.live import LiveSettings
+        from emotalk_ros.live.settings import LiveSettings
 
         settings = LiveSettings(host=host, port=port, token=token, visitors=visitors, certificate=certificate, key=key)
         glb = read_avatar(avatar)
         names = read_names(mapping)
-        with errors.status("loading the model"):
-            feeds, end = _robot_feeds(robot or [])
-            server = make_server(settings, glb, avatar, names, model, device, threads, hop, feeds)
+        if avatar is not None:
+            errors.print(avatar_report(glb, names), markup=False, highlight=False, soft_wrap=True)
+        from emotalk_ros.commands.animate import load_network
+        from emotalk_ros.live import LiveServer, Voice
+        from emotalk_ros.streaming import StreamSettings
+
+        feeds, end = _robot_feeds(robot or [])
+        server = LiveServer(
+            None,
+            glb,
+            settings,
+            feeds=feeds,
+            mapping=names,
+            avatar_name=avatar.name if avatar else "the project's own face",
+        )
         address = server.bind()
+        with errors.status("loading the model"):
+            network = load_network(model, device, threads)
+            stream = StreamSettings(hop=hop)
+            Voice(network, stream).warm_up()
+            server.make_voice = lambda: Voice(network, stream)
+            server.persons = int(getattr(network.config, "num_persons", 1))
         console.print(f"[bold]{address}[/bold]", highlight=False, soft_wrap=True)
         if not settings.local:
             errors.print(
@@ -85,41 +102,19 @@ def read_avatar(path: Path | None) -> bytes:
     return glb_bytes(default_face(), default_surfaces()) if path is None else check_avatar(path)
 
 
+def avatar_report(glb: bytes, names: MappingFile | None) -> str:
+    """What of an avatar will move, in words. Raises MappingError for a mapping that is another avatar's."""
+    from emotalk_ros.face.aliases import match
+    from emotalk_ros.live.avatar import morph_names
+
+    return match(morph_names(glb), names).report()
+
+
 def read_names(path: Path | None) -> MappingFile | None:
     """A mapping file, if one is given."""
     from emotalk_ros.face.aliases import read_mapping
 
     return None if path is None else read_mapping(path)
-
-
-def make_server(
-    settings: Any,
-    glb: bytes,
-    avatar: Path | None,
-    names: MappingFile | None,
-    model: Path | None,
-    device: str,
-    threads: int | None,
-    hop: float,
-    feeds: list[Any],
-) -> LiveServer:
-    """The server with the network loaded and warm."""
-    from emotalk_ros.commands.animate import load_network
-    from emotalk_ros.live import LiveServer, Voice
-    from emotalk_ros.streaming import StreamSettings
-
-    network = load_network(model, device, threads)
-    stream = StreamSettings(hop=hop)
-    Voice(network, stream).warm_up()
-    return LiveServer(
-        lambda: Voice(network, stream),
-        glb,
-        settings,
-        feeds=feeds,
-        mapping=names,
-        persons=int(getattr(network.config, "num_persons", 1)),
-        avatar_name=avatar.name if avatar else "the project's own face",
-    )
 
 
 def _robot_feeds(robots: list[str]) -> tuple[list[Any], Any]:

@@ -60,7 +60,8 @@ class LiveServer:
     """See the module.
 
     Args:
-        make_voice: makes a visitor's voice on the shared model; None: the page only shows `feeds`.
+        make_voice: makes a visitor's voice on the shared model; None: the page only shows `feeds`. It may be assigned
+            between `bind` and `run`, as `persons` may: a port that is taken is told before a model is loaded.
         avatar: GLB file of the face.
         settings: address and limits.
         feeds: faces that move elsewhere.
@@ -79,8 +80,9 @@ class LiveServer:
         avatar_name: str = "the project's own face",
     ) -> None:
         self.settings = settings or LiveSettings()
-        self._make_voice, self._avatar, self._mapping = make_voice, avatar, mapping
-        self._persons, self._avatar_name = persons, avatar_name
+        self.make_voice, self.persons = make_voice, persons
+        self._avatar, self._mapping = avatar, mapping
+        self._avatar_name = avatar_name
         self.feeds = {feed.name: feed for feed in feeds}
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._shelf = Shelf(self.settings.recordings)
@@ -211,8 +213,8 @@ class LiveServer:
             {
                 "names": ARKIT_NAMES,
                 "emotions": {label: [round(float(v), 4) for v in expression(label, 1.6)] for label in EMOTIONS},
-                "voice": self._make_voice is not None,
-                "persons": self._persons,
+                "voice": self.make_voice is not None,
+                "persons": self.persons,
                 "feeds": list(self.feeds),
                 "avatar": self._avatar_name,
                 "max_visitors": self.settings.visitors,
@@ -271,7 +273,7 @@ class LiveServer:
             await websocket.close(TRY_LATER, "all places are taken")
             return
         session = Session(
-            websocket, self._make_voice, self._model_thread, self.settings, self._shelf, self.feeds, self._state
+            websocket, self.make_voice, self._model_thread, self.settings, self._shelf, self.feeds, self._state
         )
         self.sessions.add(session)
         try:

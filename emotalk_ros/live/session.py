@@ -70,7 +70,6 @@ class Session:
         self._recording: Recording | None = None
         self._allowance = settings.burst
         self._filled_at = time.monotonic()
-        self._warned = False
         self.skipped_hops = 0
         self.sent_frames = 0
         self._watching: dict[str, asyncio.Task[None]] = {}
@@ -124,10 +123,13 @@ class Session:
             raise MessageError("this page shows faces that move elsewhere; it takes no audio")
         audio = read_audio(data, self._settings.max_chunk)
         now = time.monotonic()
-        self._allowance = min(self._settings.burst, self._allowance + 1.02 * (now - self._filled_at)) - audio.seconds
+        burst = self._settings.burst
+        self._allowance = min(burst, self._allowance + 1.02 * (now - self._filled_at)) - audio.seconds
         self._filled_at = now
-        if self._allowance < 0:
+        if self._allowance < -burst:
             raise Leave(POLICY, "audio comes faster than real time: send it as it is spoken")
+        if self._allowance < 0:
+            return
         self._waiting += audio.seconds
         self._heard.append((audio.first / audio.rate + audio.seconds, now))
         self._work.put_nowait(audio)
@@ -212,7 +214,7 @@ class Session:
             voice = await self._ready_voice()
             lag, self._waiting = self._waiting, 0.0
             if lag > self._settings.max_lag:
-                self.skipped_hops += voice.skip(lag)
+                self.skipped_hops += voice.skip(lag - 0.5 * self._settings.max_lag)
             await self._in_model_thread(partial(self._compute, voice, items))
 
     async def _in_model_thread(self, work: Callable[[], Any]) -> Any:

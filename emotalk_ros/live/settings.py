@@ -25,8 +25,9 @@ class LiveSettings:
     """Bytes of one message of a visitor."""
     max_chunk: float = 1.0
     """Audio in one message."""
-    burst: float = 3.0
-    """How far a visitor's audio may run ahead of the clock."""
+    burst: float = 10.0
+    """How far a visitor's audio may run ahead of the clock, as after a browser that stood still; what goes beyond is
+    left out, and who goes beyond by as much again must leave."""
     max_lag: float = 1.0
     """How far a voice may be behind before hops are skipped."""
     idle_timeout: float = 0.5

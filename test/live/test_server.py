@@ -95,6 +95,17 @@ def test_audio_faster_than_real_time_is_stopped(visit):
     assert closed.value.rcvd.code == 1008 and "faster than real time" in closed.value.rcvd.reason
 
 
+def test_a_browser_that_stood_still_may_go_on(visit):
+    """Eight seconds at once, as after a tab that slept: nobody is sent away, and the stream goes on."""
+    visitor = visit()
+    visitor.say("start")
+    samples = speech(8.0)
+    for at in range(0, len(samples), 4800):
+        visitor.socket.send(write_audio(at, RATE, samples[at : at + 4800]))
+    visitor.say("stop")
+    visitor.listen(lambda v: v.frames and v.frames[-1].index >= 239, seconds=60.0)
+
+
 def test_a_huge_message_is_stopped(visit):
     visitor = visit()
     with pytest.raises(ConnectionClosed) as closed:

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from emotalk_ros.nodes import audio_file_node, emotalk_parameters, microphone_node, recorder_node
+from emotalk_ros.nodes import (
+    audio_file_node,
+    bridge_nodes,
+    emotalk_parameters,
+    face_viewer_node,
+    livelink_receiver_node,
+    microphone_node,
+    recorder_node,
+)
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 TABLES = {
@@ -13,6 +21,9 @@ TABLES = {
     "microphone": microphone_node.PARAMETERS,
     "audio_file": audio_file_node.PARAMETERS,
     "recorder": recorder_node.PARAMETERS,
+    "face_viewer": face_viewer_node.PARAMETERS,
+    "livelink_receiver": livelink_receiver_node.PARAMETERS,
+    **{protocol: bridge_nodes.parameters(protocol) for protocol in ("livelink", "vmc", "ifacialmocap")},
 }
 
 
