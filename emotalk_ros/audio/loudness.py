@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from emotalk_ros.audio.activity import BLOCK, SpeechActivity
 from emotalk_ros.audio.level import BandLevel
-from emotalk_ros.audio.pcm import Samples
 from emotalk_ros.audio.ring import RingBuffer
 from emotalk_ros.units import SAMPLE_RATE
 
@@ -60,14 +59,15 @@ class LoudnessTracker:
         """A new stream begins; the ring is cleared elsewhere."""
         self._activity.reset()
         self._active: deque[float] = deque(maxlen=self._ring.capacity // BLOCK + 2)
-        self._blocks = 0
+        self._blocks = self._heard = 0
         self._levels = np.full(self._memory, -np.inf)
         self._known = self._next = 0
         self._shares: NDArray[np.float64] = np.zeros(0)
 
-    def push(self, samples: Samples) -> None:
-        """Take samples (n,) that were appended to the ring."""
-        blocks = self._activity.push(samples)
+    def follow(self) -> None:
+        """Listen to what was appended to the ring since the last call; all of it must still be there."""
+        blocks = self._activity.push(self._ring.read(self._heard, self._ring.end))
+        self._heard = self._ring.end
         self._active.extend(blocks.tolist())
         self._blocks += len(blocks)
 

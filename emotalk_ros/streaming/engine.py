@@ -203,7 +203,6 @@ class Engine:
                 return frames
             piece = samples[taken : taken + missing]
             self._ring.append(piece)
-            self._tracker.push(piece)
             taken += len(piece)
 
     def flush(self) -> list[FaceFrame]:
@@ -227,7 +226,7 @@ class Engine:
         self._next = 0  # output frame that comes next
         self._known = 0  # model frame of row 0 of `_rows`
         self._rows = np.zeros((0, 2 * COUNT + 1 + len(self.emotion_labels)), dtype=np.float32)
-        self._told = False  # the model tells speech and expression apart
+        self._split = False  # the model tells speech and expression apart
         self._used: Controls | None = None
         self._fade: Array | None = None
         self._fade_left = 0
@@ -265,6 +264,7 @@ class Engine:
     def _commit(self, window: Window) -> list[FaceFrame]:
         """Run one hop (or skip it) and hand out what it completes."""
         self._hop += 1
+        self._tracker.follow()
         loudness = self._tracker.loudness(window.stop)
         if self._skip:
             self._skip -= 1
@@ -311,8 +311,8 @@ class Engine:
         """Speech beside expression, (T, 104); the latter is 0 where a model does not tell it apart."""
         speech: Array = getattr(result, "speech", None)  # type: ignore[assignment]
         expression: Array = getattr(result, "expression", None)  # type: ignore[assignment]
-        self._told = speech is not None and expression is not None
-        if not self._told:
+        self._split = speech is not None and expression is not None
+        if not self._split:
             speech, expression = result.coefficients, np.zeros_like(result.coefficients)
         return np.concatenate([speech, expression], axis=1, dtype=np.float32)
 
@@ -355,5 +355,5 @@ class Engine:
             activity=self._tracker.activity(self._instant(index)),
             loudness=float(row[2 * COUNT]),
             emotion=row[2 * COUNT + 1 :].copy(),
-            expression=row[COUNT : 2 * COUNT].copy() if self._told else None,
+            expression=row[COUNT : 2 * COUNT].copy() if self._split else None,
         )

@@ -19,7 +19,7 @@ def loudness(audio, lookahead=3068, pieces=(1600,)):
     while at < len(audio):
         piece = audio[at : at + pieces[turn % len(pieces)]]
         ring.append(piece)
-        tracker.push(piece)
+        tracker.follow()
         at, turn = at + len(piece), turn + 1
         ready = max(0, (ring.end - lookahead) * 30 // 16000)
         told.append(tracker.loudness(max(ready, sum(map(len, told)))))
