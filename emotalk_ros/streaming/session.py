@@ -65,11 +65,12 @@ class FaceStream:
         trust_stamps: bool = True,
         channel: int | None = None,
     ) -> None:
-        self._engine = Engine(model, settings, controls)
+        self._engine = Engine(model, settings)
         # A gap as long as the context leaves nothing to go on from.
         gap = self._engine.settings.context
         self._intake = AudioIntake(TimelineSettings(max_gap=gap, trust_stamps=trust_stamps), channel)
         self._pipeline = None if motion is None else MotionPipeline(motion, self.fps)
+        self.controls = controls or Controls()
         if motion is not None:  # tables that stages make when first asked are made now, not in the first hop
             empty = np.zeros(len(self.emotion_labels), np.float32)
             MotionPipeline(motion, self.fps).step(FaceFrame(0, 0, np.zeros(COUNT, np.float32), 1.0, empty))
@@ -94,11 +95,12 @@ class FaceStream:
     @property
     def controls(self) -> Controls:
         """Style and emotion; assign from any thread (ValueError when the model cannot follow): see `Controls`."""
-        return self._engine.controls
+        return self._controls
 
     @controls.setter
     def controls(self, controls: Controls) -> None:
-        self._engine.controls = controls
+        self._engine.controls = self._of_network(controls)
+        self._controls = controls
 
     @property
     def motion(self) -> MotionSettings | None:
@@ -109,7 +111,10 @@ class FaceStream:
     def motion(self, settings: MotionSettings) -> None:
         if self._pipeline is None:
             raise ValueError("this stream was made without motion stages")
+        shown = settings.expression.share > 0, self._pipeline.settings.expression.share > 0
         self._pipeline.settings = settings
+        if shown[0] != shown[1]:
+            self.controls = self._controls
 
     @property
     def open(self) -> bool:
@@ -183,6 +188,22 @@ class FaceStream:
         self._engine.reset()
         if self._pipeline is not None:
             self._pipeline.reset()
+
+    def _of_network(self, controls: Controls) -> Controls:
+        """What the network is asked for where the expression stage shows the emotion: never an intensity but 1.
+
+        A network that does not tell speech and expression apart is asked for neutral speech when an emotion was chosen
+        by name: the stage shows that emotion, and the lips say the same in all of them.
+        """
+        control = controls.emotion
+        if control is None or self._pipeline is None or self._pipeline.settings.expression.share == 0:
+            return controls
+        model = self._engine.model
+        if control.labels and not getattr(model, "splits_expression", False):
+            if not bool(getattr(model, "prototypes_set", True)):
+                return replace(controls, emotion=None)
+            return replace(controls, emotion=replace(control, labels={"neutral": 1.0}, intensity=1.0))
+        return replace(controls, emotion=replace(control, intensity=1.0))
 
     def _checked(self, audio: ArrayLike) -> Samples:
         samples = np.asarray(audio, dtype=np.float32)

@@ -104,7 +104,7 @@ class Expression(Stage[ExpressionSettings]):
         wanted = target * np.float32(intensity * self._presence * self._energy(frame, arousal, seconds))
         if frame.expression is None:
             wanted[CORNERS] = np.maximum(wanted[CORNERS] - self._corners, 0.0)
-            own *= np.float32(confidence)  # this network was asked for the intensity itself
+            own *= np.float32(confidence * intensity)
         else:
             own *= np.float32(confidence * intensity * self._presence)
         return replace(frame, coefficients=compose(speech, np.maximum(wanted, own), self._busy))
