@@ -19,6 +19,7 @@ from emotalk_ros.motion import MotionSettings
 from emotalk_ros.motion.stages.blinks import BlinkSettings
 from emotalk_ros.streaming import Controls, animate
 from emotalk_ros.streaming.engine import FaceModel
+from emotalk_ros.units import SAMPLE_RATE
 
 Array = NDArray[np.float32]
 
@@ -28,6 +29,8 @@ OPEN_MM, CLOSED_MM = 2.0, 0.3
 STILL_CLOSED_MM = 0.6
 SPEAKING = 0.5
 """Activity from which on somebody speaks."""
+BEFORE_SOUND = 0.12
+"""Seconds by which activity comes before the sound."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,11 @@ def _perform(
     model: FaceModel, clip: Array, motion: MotionSettings, person: int, control: EmotionControl
 ) -> tuple[Array, NDArray[np.bool_]]:
     frames = list(animate(model, clip, Controls(person=person, emotion=control), motion))
-    return np.stack([frame.coefficients for frame in frames]), np.array([f.activity >= SPEAKING for f in frames])
+    active = np.array([frame.activity >= SPEAKING for frame in frames])
+    # Activity comes before the sound: so does breath, with lips that are not speech yet.
+    ahead = round(BEFORE_SOUND * len(frames) * SAMPLE_RATE / max(1, len(clip)))
+    heard = active & np.concatenate([np.zeros(ahead, dtype=bool), active])[: len(active)]
+    return np.stack([frame.coefficients for frame in frames]), heard
 
 
 def _reach(
