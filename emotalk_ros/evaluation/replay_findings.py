@@ -75,7 +75,6 @@ def compare(replayed: Replay) -> Compared | None:
 def findings(bag: Bag, replayed: Replay, basis: FaceBasis, model: dict[str, Any]) -> dict[str, Any]:
     """The whole report as JSON-ready values; holds nothing that differs between two runs on the same data."""
     frames, fps = replayed.frames, replayed.fps
-    limit = replayed.settings.get("late_limit_s")
     used = [replayed.audio.topic] + [t.topic for t in (replayed.recorded, replayed.reference) if t is not None]
     result: dict[str, Any] = {
         "format": FORMAT,
@@ -93,13 +92,13 @@ def findings(bag: Bag, replayed: Replay, basis: FaceBasis, model: dict[str, Any]
             "intake": replayed.heard.statistics,
             "warnings": replayed.heard.warnings,
         },
-        "replayed": _track_findings(frames.track("replayed"), fps, limit) | {"expected_by_audio": _expected(replayed)},
+        "replayed": _track_findings(frames.track("replayed"), replayed) | {"expected_by_audio": _expected(replayed)},
         "motion": motion_findings(frames, basis, fps),
         "synchronisation": synchronisation(replayed, basis),
         "emotion": emotion_findings(frames, replayed.recorded_emotion),
     }
     if replayed.recorded is not None:
-        result["recorded"] = _track_findings(replayed.recorded, fps, limit)
+        result["recorded"] = _track_findings(replayed.recorded, replayed)
         result["agreement"] = agreement(frames, replayed.recorded, fps)
     compared = compare(replayed)
     if compared is not None:
@@ -121,8 +120,16 @@ def _expected(replayed: Replay) -> int:
     return sum(math.ceil(len(samples) * replayed.fps / 16000 - 1e-9) for _, samples in replayed.heard.lines)
 
 
-def _track_findings(track: CoefficientTrack, fps: float, late_limit_s: float | None) -> dict[str, Any]:
-    timing = frame_timing(track.stamp_ns, track.log_ns, track.sequence, fps, late_limit_s, kind=track.kind)
+def _track_findings(track: CoefficientTrack, replayed: Replay) -> dict[str, Any]:
+    timing = frame_timing(
+        track.stamp_ns,
+        track.log_ns,
+        track.sequence,
+        replayed.fps,
+        replayed.settings.get("late_limit_s"),
+        kind=track.kind,
+        end_s=replayed.settings.get("audio_wait_s", 0.0),
+    )
     return {"topic": track.topic, **timing.findings()}
 
 

@@ -50,6 +50,8 @@ class Timing:
     late_limit_s: float | None
     streams: int
     gaps: tuple[Gap, ...]
+    at_end: int
+    """Frames at the end of a stream, which wait for a pause instead of their look-ahead: not late, without latency."""
     latency: dict[str, float]
     other_clock: int
     """Frames whose arrival and stamp lie more than a minute apart: another clock, or one that was set meanwhile."""
@@ -117,6 +119,7 @@ def frame_timing(
     *,
     kind: ArrayLike | None = None,
     line: tuple[int, int] | None = None,
+    end_s: float = 0.0,
 ) -> Timing:
     """Judge frames in the order in which they arrived.
 
@@ -129,6 +132,7 @@ def frame_timing(
         kind: (T,) what each frame is, see `FrameKind`; None: all are made from audio.
         line: stamp of the first sample and number of frames that the audio asks for; None: each stream of frames
             is expected from its first to its last.
+        end_s: how much audio behind itself a frame waits for; there is none at the end of a stream.
     """
     spoken = np.ones(np.shape(stamp_ns), bool) if kind is None else np.asarray(kind) == FrameKind.SPEECH
     stamps, logs = np.asarray(stamp_ns, np.int64)[spoken], np.asarray(log_ns, np.int64)[spoken]
@@ -136,7 +140,9 @@ def frame_timing(
     parts = streams(stamps, numbers) if line is None else [slice(0, len(stamps))]
     expected = missing = doubled = extra = out_of_order = off_grid = 0
     gaps: list[Gap] = []
+    at_end = np.zeros(len(stamps), bool)
     for part in parts:
+        at_end[part] = stamps[part] > stamps[part].max(initial=0) - round(end_s * NS)
         origin = int(stamps[part].min()) if line is None else line[0]
         exact = (stamps[part] - origin) * fps / NS
         slots = np.rint(exact).astype(np.int64)
@@ -156,6 +162,7 @@ def frame_timing(
         off_grid += int((np.abs(exact - slots) / fps > GRID_TOLERANCE_S).sum())
     latency = (logs - stamps) / NS
     other = np.abs(latency) > OTHER_CLOCK_S
+    judged = latency[~other & ~at_end]
     return Timing(
         frames=len(stamps),
         unheard=int((~spoken).sum()),
@@ -165,11 +172,12 @@ def frame_timing(
         extra=extra,
         out_of_order=out_of_order,
         off_grid=off_grid,
-        late=0 if late_limit_s is None else int((latency[~other] > late_limit_s).sum()),
+        late=0 if late_limit_s is None else int((judged > late_limit_s).sum()),
         late_limit_s=late_limit_s,
         streams=len(parts),
         gaps=tuple(gaps),
-        latency=percentiles(latency[~other]),
+        at_end=int(at_end.sum()),
+        latency=percentiles(judged),
         other_clock=int(other.sum()),
         other_clock_offset_s=float(np.median(latency[other])) if other.any() else None,
     )

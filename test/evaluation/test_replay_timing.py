@@ -66,6 +66,16 @@ def test_closing_and_idle_frames_are_neither_missing_nor_late() -> None:
     assert timing.latency["p99_s"] == pytest.approx(0.2) and timing.problems() == []
 
 
+def test_the_end_of_a_stream_waits_for_a_pause_and_is_not_late() -> None:
+    stamps = grid(60)
+    logs = stamps + NS // 5
+    logs[54:] = logs[-1] + NS // 2  # their look-ahead never came: the node sent them when no more audio came
+    timing = frame_timing(stamps, logs, np.arange(60), FPS, late_limit_s=0.25, end_s=0.19)
+    assert (timing.at_end, timing.late, timing.missing) == (6, 0, 0)
+    assert timing.latency["max_s"] == pytest.approx(0.2)
+    assert frame_timing(stamps, logs, np.arange(60), FPS, late_limit_s=0.25).late == 6
+
+
 def test_no_latency_is_told_from_another_clock() -> None:
     stamps = grid(60)
     logs = stamps + NS // 5
