@@ -124,7 +124,7 @@ def _watch(crew: Crew) -> int:
             continue
         program, status = end
         if program == "audio_file_node" and status == 0:
-            time.sleep(1.5)  # idle_timeout and a moment, but less than rest_after
+            time.sleep(1.0)  # the last frames, and the mouth at rest
             return 0
         typer.secho(f"{program} {_ending(status)}", err=True, fg="red")
         return status or 1

@@ -33,6 +33,7 @@ from emotalk_ros.bags.tracks import (
 from emotalk_ros.bags.writing import Result
 from emotalk_ros.face.names import COUNT
 from emotalk_ros.motion import FaceFrame
+from emotalk_ros.motion.frame import FrameKind
 from emotalk_ros.streaming import FaceStream, Step
 from emotalk_ros.streaming.worker import WorkerSettings, duration
 from emotalk_ros.units import NS, SAMPLE_RATE
@@ -154,7 +155,7 @@ def run_stream(
     Args:
         track: the chunks.
         voice: a fresh stream.
-        pauses: after which pause of the chunks a stream ends, and an open mouth is closed; None: the node's defaults.
+        pauses: after which pause of the chunks a stream ends, whether idle frames follow; None: the node's defaults.
         until_ns: log time of the end of the recording, where that lies behind the last chunk.
         progress: called with the share done, 0 to 1.
     """
@@ -164,6 +165,7 @@ def run_stream(
     bad: Counter[str] = Counter()
     first_ns, last_ns = track.log_ns[0], max(track.log_ns)
     pause_ns: int | None = None  # log time at which the running stream ends
+    idle: list[int] = []
     played_ns = 0  # log time until which the audio so far would have been played
 
     def take(steps: Iterable[Step], log_ns: int) -> bool:
@@ -174,6 +176,8 @@ def run_stream(
                 lines.append((step.stamp_ns, []))
             if len(step.audio):
                 lines[-1][1].append(step.audio)
+            if step.frames:
+                idle.clear()
             rows.extend((frame, log_ns) for frame in step.frames)
         return any_step
 
@@ -183,13 +187,22 @@ def run_stream(
         if pause_ns is None or now_ns <= pause_ns:
             return
         take(voice.end_steps(), pause_ns)
-        close_ns, pause_ns = pause_ns + round(pauses.rest_after * NS), None
-        if now_ns > close_ns:
-            closing = voice.closing(pauses.idle_timeout + pauses.rest_after)
-            rows.extend((frame, close_ns + round(k * NS / voice.fps)) for k, frame in enumerate(closing))
+        idle.append(pause_ns)
+        pause_ns = None
+
+    def idle_frames(now_ns: int) -> None:
+        """Frames without audio until `now_ns`; `idle` holds when they began, and one more time for each since then."""
+        while idle and (at := idle[0] + round((len(idle) - 1) * NS / voice.fps)) <= now_ns:
+            frame = voice.idle(at)
+            if frame.kind is FrameKind.IDLE and not pauses.idle:
+                idle.clear()
+                return
+            rows.append((frame, at))
+            idle.append(at)
 
     for chunk, log_ns in zip(track.chunks, track.log_ns, strict=True):
         pause(log_ns)
+        idle_frames(log_ns)
         due_ns = max(log_ns, played_ns)
         played_ns = due_ns + round(duration(chunk) * NS)
         try:
@@ -200,6 +213,7 @@ def run_stream(
         if progress is not None:
             progress((log_ns - first_ns) / max(last_ns - first_ns, 1))
     pause(until_ns)
+    idle_frames(until_ns)
     take(voice.end_steps(), track.log_ns[-1])
     if progress is not None:
         progress(1.0)

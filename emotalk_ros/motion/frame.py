@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -46,6 +47,12 @@ class FaceFrame:
     its left shoulder; None: not given."""
     eyes: Array | None = None
     """(2,) yaw, pitch of the gaze in the head, in radians, positive to the face's left and up; None: not given."""
+    arousal: float = math.nan
+    """0 calm to 1 excited, of the voice; NaN where the model does not tell it."""
+    valence: float = math.nan
+    """0 unpleasant to 1 pleasant, of the voice; NaN where the model does not tell it."""
+    confidence: float = math.nan
+    """0..1: how much speech of this speaker the judgement rests on; NaN where that is not known."""
     kind: FrameKind = FrameKind.SPEECH
     """What the frame was made from."""
 

@@ -112,6 +112,12 @@ class MotionPipeline:
         return frame
 
 
+def ease(phase: float) -> float:
+    """0 up to phase 0, 1 from phase 1 on, smooth between."""
+    phase = min(1.0, max(0.0, phase))
+    return phase * phase * (3.0 - 2.0 * phase)
+
+
 def closing_frames(last: FaceFrame, fps: float, seconds: float) -> list[FaceFrame]:
     """Frames from `last`, whose audio broke off `seconds` ago, to rest, on its grid; none where it rests already."""
     if float(np.abs(last.coefficients).max()) <= RESTING:
@@ -119,13 +125,13 @@ def closing_frames(last: FaceFrame, fps: float, seconds: float) -> list[FaceFram
     first, count = last.index + max(1, int(np.ceil(seconds * fps))), round(CLOSING_SECONDS * fps)
     closing = []
     for index in range(first, first + count):
-        weight = 1.0 - (index - first + 1) / count
+        weight = ease(1.0 - (index - first + 1) / count)
         closing.append(
             replace(
                 last,
                 index=index,
                 stamp_ns=last.stamp_ns + round((index - last.index) * NS / fps),
-                coefficients=last.coefficients * np.float32(weight * weight * (3.0 - 2.0 * weight)),
+                coefficients=last.coefficients * np.float32(weight),
                 activity=0.0,
                 loudness=0.0,
                 kind=FrameKind.CLOSING,

@@ -28,6 +28,10 @@ class FrameContext:
     """Personal style: an index, or one weight per person."""
     level: float = 1.0
     """Intensity of the style, 0..1."""
+    transition: float | None = None
+    """Seconds from the emotion before to this one; None: as the expression stage is set."""
+    stays: bool = False
+    """Whether an emotion that was asked for by name stays when nobody speaks (a live face), or fades (a recording)."""
     pitch: Callable[[int], float | None] = lambda index: None
     """Pitch of the voice at a frame (see `audio.pitch`); worked out only for a stage that asks."""
 

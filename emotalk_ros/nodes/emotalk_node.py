@@ -3,9 +3,11 @@
 ==============  ======================================================================================
 configure       loads the network and runs it once; fails with the reason in the log
 activate        subscribes, and starts the one thread that owns the network
-deactivate      unsubscribes, and ends that thread
+deactivate      unsubscribes, ends that thread, and brings the face to rest within 0.3 s
 cleanup         frees the network
 ==============  ======================================================================================
+
+While it is active it publishes frames at an even rate: from audio where there is some, else idle ones.
 """
 
 from __future__ import annotations
@@ -17,23 +19,28 @@ from functools import wraps
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_srvs.srv import Trigger
 
 from emotalk_ros.audio import AudioFormatError
 from emotalk_ros.audio.messages import AudioDecoder
-from emotalk_ros.motion import FaceFrame
+from emotalk_ros.motion import FaceFrame, closing_frames
+from emotalk_ros.motion.pacing import Pacer
 from emotalk_ros.msg import BlendshapeCoefficients, EmotionCommand, EmotionState
 from emotalk_ros.nodes import emotalk_parameters as table
 from emotalk_ros.nodes import emotions, network
 from emotalk_ros.nodes.audio_inputs import AudioClasses, AudioTypeError, audio_classes
 from emotalk_ros.nodes.audio_watch import silence_reason
 from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
-from emotalk_ros.nodes.messages import blendshapes
+from emotalk_ros.nodes.messages import blendshapes, from_time
 from emotalk_ros.nodes.parameters import ParameterTable, Values
 from emotalk_ros.nodes.runtime import Throttled, run_program
+from emotalk_ros.srv import SetEmotion
 from emotalk_ros.streaming import FaceStream
 from emotalk_ros.streaming.worker import Worker, WorkerSettings
+from emotalk_ros.units import NS
 
 Transition = Callable[["EmotalkNode", LifecycleState], TransitionCallbackReturn]
 
@@ -56,6 +63,8 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 AUDIO_QOS = QoSProfile(depth=500, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Hears reliable and best-effort publishers; deep, because a lost chunk can't be had again."""
 OUTPUT_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+EMOTION_RATE = 10.0
+"""Messages a second on `emotion`."""
 QUIET = 5.0
 """Seconds without audio after which diagnostics say so."""
 
@@ -70,7 +79,12 @@ class EmotalkNode(LifecycleNode):
         self._worker: Worker | None = None
         self._stream: FaceStream | None = None
         self._decoder: AudioDecoder | None = None
-        self._command: Any = None
+        self._pacer: Pacer[FaceFrame] | None = None
+        self._released: FaceFrame | None = None
+        self._standing: Values = {}  # emotion.* as they were before the command in force
+        self._mirroring = False
+        self._finalized = False
+        self._offered: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._failure = ""
@@ -121,6 +135,11 @@ class EmotalkNode(LifecycleNode):
             self.create_lifecycle_publisher(kind, topic, OUTPUT_QOS, qos_overriding_options=qos)
             for kind, topic in ((BlendshapeCoefficients, "blendshapes"), (EmotionState, "emotion"))
         ]
+        self._offered = [
+            self.create_service(SetEmotion, "~/set_emotion", self._on_set_emotion),
+            self.create_service(Trigger, "~/reset_speaker", self._on_reset_speaker),
+            self.create_service(Trigger, "~/interrupt", self._on_interrupt),
+        ]
         return super().on_configure(state)
 
     @_failure_reported
@@ -138,6 +157,8 @@ class EmotalkNode(LifecycleNode):
         self._decoder = AudioDecoder(classes.msgtype, table.input_settings(values))
         self._active_since = time.monotonic()
         super().on_activate(state)
+        if self._pacer is not None:
+            self._pacer.start()
         self._worker.start()
         self._subscribe(classes)
         self.get_logger().info(self._greeting(values))
@@ -157,6 +178,7 @@ class EmotalkNode(LifecycleNode):
         """The end, from any state."""
         self._quiesce()
         self._free()
+        self._finalized = True
         return SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -196,12 +218,25 @@ class EmotalkNode(LifecycleNode):
         self._inputs = []
         if self._worker is not None:
             self._worker.stop()
-        self._worker = self._stream = self._decoder = None
+        if self._pacer is not None:
+            self._pacer.stop()
+        if self._stream is not None and self._released is not None:
+            self._rest(closing_frames(self._released, self._stream.fps, 0.0), self._stream.fps)
+        self._worker = self._stream = self._decoder = self._pacer = self._released = None
+        self._end_of_commands()
+
+    def _rest(self, frames: list[FaceFrame], fps: float) -> None:
+        """The last frames before the face is left alone: to rest, at the frame rate."""
+        for frame in frames:
+            self._release(frame)
+            time.sleep(1.0 / fps)
 
     def _free(self) -> None:
         for publisher in self._outputs:
             self.destroy_lifecycle_publisher(publisher)
-        self._outputs = []
+        for service in self._offered:
+            self.destroy_service(service)
+        self._outputs, self._offered = [], []
         model, self._model = self._model, None
         if model is not None:
             network.release(model)
@@ -218,17 +253,29 @@ class EmotalkNode(LifecycleNode):
             table.motion_settings(values),
             trust_stamps=table.input_settings(values).trust_stamps,
             channel=None if channel < 0 else channel,
+            live=True,
         )
+        if values["output.pacing"] == "paced":
+            self._pacer = Pacer(self._stream.fps, self._release, self._audio_clock)
         pace = WorkerSettings(
             max_lag=values["stream.max_lag"],
             max_chunk=values["audio.max_chunk"],
             idle_timeout=values["stream.idle_timeout"],
-            rest_after=values["stream.rest_after"],
+            idle=values["output.idle"],
         )
-        return Worker(self._stream, pace, self._publish, self._warn)
+        return Worker(self._stream, pace, self._publish, self._warn, audio_now_ns=self._idle_time_ns)
+
+    def _audio_clock(self) -> float:
+        """Seconds on the clock of the stamps."""
+        return float(self.get_clock().now().nanoseconds) / NS
+
+    def _idle_time_ns(self) -> int:
+        """Audio time of a first frame without audio: as far behind the clock as frames made from audio are."""
+        delay = self._pacer.delay if self._pacer is not None else None
+        return int(self.get_clock().now().nanoseconds - round((delay or 0.0) * NS))
 
     def _controls(self, values: Values) -> Any:
-        return table.controls(values, self._command)
+        return table.controls({**values, **self._standing})
 
     def _subscribe(self, classes: AudioClasses) -> None:
         qos = QoSOverridingOptions.with_default_policies()
@@ -258,43 +305,117 @@ class EmotalkNode(LifecycleNode):
             self._warn("info", str(error))
 
     def _on_command(self, message: EmotionCommand) -> None:
-        if self._stream is None:
-            return
-        before = self._command
         try:
-            self._command = emotions.control_of(message)
-            self._stream.controls = self._controls(self._table.values)
+            self._command(message)
         except ValueError as error:
-            self._command = before
             self._warn("command", f"emotion command refused: {error}")
-            return
-        if self._command != before:
-            self.get_logger().info(f"emotion command: {emotions.describe(self._command)}")
+
+    def _on_set_emotion(self, request: SetEmotion.Request, response: SetEmotion.Response) -> SetEmotion.Response:
+        try:
+            response.message = self._command(request.command)
+            response.success = True
+        except ValueError as error:
+            response.success, response.message = False, str(error)
+        return response
+
+    def _command(self, message: EmotionCommand) -> str:
+        """Take a command; returns what it asks for. Raises ValueError that names what is wrong."""
+        stream = self._stream
+        if stream is None:
+            raise ValueError(f"{self.get_name()} is not active")
+        control = emotions.control_of(message)
+        at_ns = from_time(message.header.stamp) or None
+        before = stream.orders.current
+        stream.order(control, at_ns, float(message.transition), float(message.hold))
+        text = emotions.describe(control) + (f"; from {at_ns / NS:.3f} s on" if at_ns else "")
+        if before is None or emotions.describe(before.control) != emotions.describe(control):
+            self.get_logger().info(f"emotion command: {text}")
+        if control is None:
+            self._end_of_commands()
+        else:
+            self._mirror(control)
+        return text
+
+    def _mirror(self, control: Any) -> None:
+        """The parameters tell what is in force, as `/emotion` does."""
+        values = self._table.values
+        if not self._standing:
+            self._standing = {name: value for name, value in values.items() if name.startswith("emotion.")}
+        label = max(control.labels, key=control.labels.get)
+        wanted = {"source": "command", "label": label, "intensity": control.intensity, "blend": control.blend}
+        self._set_emotion_parameters({f"emotion.{name}": value for name, value in wanted.items()})
+
+    def _end_of_commands(self) -> None:
+        """Parameters tell again what holds without a command."""
+        standing, self._standing = self._standing, {}
+        if standing:
+            self._set_emotion_parameters(standing)
+
+    def _set_emotion_parameters(self, values: Values) -> None:
+        self._mirroring = True
+        try:
+            self.set_parameters_atomically([Parameter(name, value=value) for name, value in values.items()])
+        finally:
+            self._mirroring = False
+
+    def _on_reset_speaker(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Forget the picture of the speaker: somebody else speaks now."""
+        stream, worker = self._stream, self._worker
+        if stream is None or worker is None:
+            response.success, response.message = False, f"{self.get_name()} is not active"
+        elif not stream.knows_speakers:
+            response.success, response.message = False, "this network keeps no picture of the speaker"
+        else:
+            worker.call(stream.reset_speaker)
+            response.success, response.message = True, "the picture of the speaker begins anew"
+        return response
+
+    def _on_interrupt(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Somebody interrupts the speaker: forget the audio that waits, close the mouth."""
+        if self._worker is None:
+            response.success, response.message = False, f"{self.get_name()} is not active"
+            return response
+        self._worker.interrupt()
+        dropped = self._pacer.drop() if self._pacer is not None else 0
+        response.success, response.message = True, f"{dropped} frames that waited are dropped"
+        return response
 
     def _changed(self, values: Values, names: frozenset[str]) -> None:
         """Of parameters that were accepted: hand them to the running stream."""
         stream, worker = self._stream, self._worker
-        if stream is None or worker is None:
+        if stream is None or worker is None or self._mirroring:
             return
-        if any(name.startswith("emotion.") for name in names):
-            self._command = None  # the last word counts
-        stream.controls = self._controls(values)
+        if any(name.startswith(("emotion.", "style.")) for name in names):
+            if any(name.startswith("emotion.") for name in names):
+                self._standing = {}  # the last word counts
+            orders = stream.orders.current if self._standing else None
+            stream.controls = self._controls(values)
+            if orders is not None and orders.control is not None:  # style changed under a command: that goes on
+                stream.order(orders.control, None, orders.transition)
         if any(name.startswith("output.") for name in names):
             settings = table.motion_settings(values)
             worker.call(lambda: setattr(stream, "motion", settings))
 
     def _publish(self, frames: list[FaceFrame]) -> None:
-        """Called from the worker's thread."""
+        """Called from the worker's thread: released at an even rate, or at once."""
+        if self._pacer is not None:
+            self._pacer.put(frames)
+            return
+        for frame in frames:
+            self._release(frame)
+
+    def _release(self, frame: FaceFrame) -> None:
+        """Publish a frame, and what emotion it shows ten times a second."""
         stream, frame_id = self._stream, self._table["output.frame_id"]
         if stream is None or not self._outputs:
             return
         faces, feelings = self._outputs
-        for frame in frames:
-            faces.publish(blendshapes(frame, next(self._published), frame_id))
-        last = frames[-1]
-        if stream.emotion_labels:
-            control = stream.controls.emotion
-            feelings.publish(emotions.shown(stream.emotion_labels, last.emotion, control, last.stamp_ns, frame_id))
+        number = next(self._published)
+        faces.publish(blendshapes(frame, number, frame_id))
+        self._released = frame
+        if stream.emotion_labels and number % max(1, round(stream.fps / EMOTION_RATE)) == 0:
+            control = stream.emotion_in_force
+            feelings.publish(emotions.shown(stream.emotion_labels, frame, control, frame_id))
 
     # -- reports -------------------------------------------------------------------------------------------------------
 
@@ -310,9 +431,13 @@ class EmotalkNode(LifecycleNode):
     def _report(self) -> Report:
         report = Report()
         state = "active" if self._worker else "inactive" if self._model else "unconfigured"
+        state = "finalized" if self._finalized else state
         report.show({"state": state})
+        self._forget_ended_commands()
         if self._failure:
             report.error(self._failure)
+        elif self._finalized:
+            report.error("finalized: this process does nothing any more; start it again")
         elif self._worker is None:
             report.messages.append(f"{state}: works when it is activated")
         for problem in self._table.problems:
@@ -321,6 +446,7 @@ class EmotalkNode(LifecycleNode):
         if worker is None or stream is None:
             return report
         self._judge(report, worker)
+        values = self._table.values
         report.show(
             {
                 "device": self._model.device,
@@ -328,12 +454,20 @@ class EmotalkNode(LifecycleNode):
                 "hop_s": stream.schedule.hop_seconds,
                 "lookahead_s": stream.schedule.lookahead_seconds,
                 "backlog_s": worker.backlog.seconds,
-                "emotion": emotions.describe(self._command) if self._command else self._table["emotion.source"],
+                "emotion": emotions.describe(stream.emotion_in_force) if self._standing else values["emotion.source"],
+                "paced_delay_s": self._pacer.delay if self._pacer is not None else None,
+                "late_frames": self._pacer.late if self._pacer is not None else None,
                 **worker.figures.reading(time.monotonic()),
                 **{f"audio_{name}": count for name, count in stream.intake.as_dict().items()},
             }
         )
         return report
+
+    def _forget_ended_commands(self) -> None:
+        """A command that held for a while is over: the parameters tell so."""
+        current = self._stream.orders.current if self._stream is not None else None
+        if self._standing and current is not None and current.control is None:
+            self._end_of_commands()
 
     def _judge(self, report: Report, worker: Worker) -> None:
         """Warn of silence on the topic, and of what happened since the last report."""

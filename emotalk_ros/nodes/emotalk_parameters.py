@@ -95,16 +95,23 @@ PARAMETERS = (
         live=False,
     ),
     Row("stream.max_lag", 1.0, "seconds the work may be behind before whole hops are skipped", 0.05, 30.0, live=False),
-    Row("stream.idle_timeout", 0.5, "seconds without audio after which the stream ends", 0.1, 30.0, live=False),
     Row(
-        "stream.rest_after",
-        2.0,
-        "seconds after that until a mouth is closed which the end of the audio left open",
-        0.0,
-        60.0,
+        "stream.idle_timeout",
+        0.2,
+        "seconds without audio after which the stream ends and the mouth comes to rest",
+        0.05,
+        30.0,
         live=False,
     ),
     Row("output.fps", 0.0, "frames per second that come out, 10 to 120; 0: the network's own", 0.0, 120.0, live=False),
+    Row(
+        "output.pacing",
+        "paced",
+        "paced: frames at an even rate; burst: each as soon as it is made",
+        choices=("paced", "burst"),
+        live=False,
+    ),
+    Row("output.idle", True, "frames without audio too: blinks, the emotion asked for, rest", live=False),
     Row("output.frame_id", "face", "frame_id of the messages", live=False),
     Row("output.level_jaw", 0.6, "share of the mouth's opening that follows the loudness; 0 for none", 0.0, 1.0),
     Row("output.expression", 1.0, "how much of the emotion's own expression is added; 0 for none", 0.0, 1.0),
@@ -124,7 +131,12 @@ PARAMETERS = (
     Row("output.seed", 0, "of the blinks", 0, 2**31 - 1),
     Row("style.person", 0, "personal style: index of a speaker the network was trained on", 0, 1000),
     Row("style.level", 1.0, "how strongly emotion is performed: 0 normal, 1 strong", 0.0, 1.0),
-    Row("emotion.source", "heard", "heard: from the voice; label: as emotion.label says", choices=("heard", "label")),
+    Row(
+        "emotion.source",
+        "heard",
+        "heard: from the voice; label: as emotion.label says; command: set by the node while a command is in force",
+        choices=("heard", "label", "command"),
+    ),
     Row("emotion.label", "neutral", "the emotion to perform where emotion.source is label", choices=EMOTIONS),
     Row("emotion.intensity", 1.0, "0 neutral, 1 as in the training data, up to 2", 0.0, 2.0),
     Row("emotion.blend", 1.0, "share of emotion.label against the emotion heard", 0.0, 1.0),
@@ -199,13 +211,13 @@ def stream_settings(values: Values) -> StreamSettings:
     )
 
 
-def controls(values: Values, command: Any | None = None) -> Controls:
-    """`style.*` and `emotion.*` as the engine's `Controls`; `command`, an EmotionControl, replaces the latter."""
+def controls(values: Values) -> Controls:
+    """`style.*` and `emotion.*` as the engine's `Controls`."""
     from emotalk_ros.model import EmotionControl  # imports torch
 
-    emotion = command
-    if emotion is None and values["emotion.source"] == "label":
+    emotion = None
+    if values["emotion.source"] == "label":
         emotion = EmotionControl.of(values["emotion.label"], values["emotion.intensity"], values["emotion.blend"])
-    elif emotion is None and values["emotion.intensity"] != 1.0:
+    elif values["emotion.intensity"] != 1.0:
         emotion = EmotionControl.heard(values["emotion.intensity"])
     return Controls(person=values["style.person"], level=values["style.level"], emotion=emotion)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from emotalk_ros.emotions import canonical
+from emotalk_ros.motion import FaceFrame
 from emotalk_ros.msg import EmotionCommand, EmotionState
 from emotalk_ros.nodes.messages import emotion_state
 
@@ -51,25 +51,22 @@ def describe(control: EmotionControl | None) -> str:
     return f"{labels}; intensity {control.intensity:g}{hint}, blend {control.blend:g}"
 
 
-def shown(
-    labels: Sequence[str], heard: ArrayLike, control: EmotionControl | None, stamp_ns: int, frame_id: str
-) -> EmotionState:
-    """What the face shows at `stamp_ns`: the emotion heard, mixed with the one commanded by its blend."""
-    probabilities = np.asarray(heard, dtype=np.float64)
+def shown(labels: Sequence[str], frame: FaceFrame, control: EmotionControl | None, frame_id: str = "") -> EmotionState:
+    """What the face shows in a frame: the emotion heard, mixed with the one asked for by its blend."""
+    heard = np.asarray(frame.emotion, dtype=np.float64)
     intensity = 1.0 if control is None else control.intensity
     if control is None or not control.labels or control.blend == 0.0:
-        return emotion_state(labels, probabilities, stamp_ns=stamp_ns, intensity=intensity, frame_id=frame_id)
+        return emotion_state(labels, frame, heard, intensity=intensity, frame_id=frame_id)
     weights = np.array([control.labels.get(_home(label), 0.0) for label in labels])
     weights /= max(weights.sum(), 1e-9)
     return emotion_state(
         labels,
-        (1.0 - control.blend) * probabilities + control.blend * weights,
-        stamp_ns=stamp_ns,
+        frame,
+        (1.0 - control.blend) * heard + control.blend * weights,
         intensity=intensity,
         source=EmotionState.COMMANDED if control.blend == 1.0 else EmotionState.BLENDED,
         blend=control.blend,
         frame_id=frame_id,
-        heard=probabilities,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -55,34 +54,25 @@ def blendshapes(frame: FaceFrame, sequence: int, frame_id: str = "") -> Blendsha
 
 def emotion_state(
     labels: Sequence[str],
+    frame: FaceFrame,
     probabilities: ArrayLike,
     *,
-    stamp_ns: int,
     intensity: float = 1.0,
     source: int = EmotionState.HEARD,
     blend: float = 0.0,
     frame_id: str = "",
-    heard: ArrayLike | None = None,
-    arousal: float = math.nan,
-    valence: float = math.nan,
-    confidence: float = math.nan,
 ) -> EmotionState:
-    """An EmotionState with one finite probability per label; `heard` None: the same. Raises ValueError otherwise."""
+    """The emotion that a frame shows, with one finite probability per label, and what was heard. Raises ValueError."""
     values = np.asarray(probabilities, dtype=np.float64)
     if values.shape != (len(labels),):
         raise ValueError(f"{values.shape} probabilities for {len(labels)} labels")
     if not np.isfinite(values).all():
         raise ValueError(f"probabilities {values.tolist()} are not finite")
-    message = EmotionState(
-        intensity=float(intensity),
-        source=source,
-        blend=float(blend),
-        arousal=float(arousal),
-        valence=float(valence),
-        confidence=float(confidence),
-    )
-    message.heard = (values if heard is None else np.asarray(heard, dtype=np.float64)).tolist()
-    message.header = Header(stamp=to_time(stamp_ns), frame_id=frame_id)
+    message = EmotionState(intensity=float(intensity), source=source, blend=float(blend))
+    message.heard = np.asarray(frame.emotion, dtype=np.float64).tolist()
+    message.arousal, message.valence = float(frame.arousal), float(frame.valence)
+    message.confidence = float(frame.confidence)
+    message.header = Header(stamp=to_time(frame.stamp_ns), frame_id=frame_id)
     message.labels = list(labels)
     message.probabilities = values.tolist()
     message.dominant = labels[int(values.argmax())] if len(values) else ""

@@ -152,9 +152,23 @@ class Engine:
 
     @controls.setter
     def controls(self, controls: Controls) -> None:
+        self._prepared = (controls, self.check(controls))
+
+    def check(self, controls: Controls) -> _PreparedEmotion | None:
+        """What the model makes of an emotion that was asked for. Raises ValueError when it cannot follow `controls`."""
         controls.check(self.model)
-        emotion = None if controls.emotion is None else _PreparedEmotion(controls.emotion, self.model)
-        self._prepared = (controls, emotion)
+        return None if controls.emotion is None else _PreparedEmotion(controls.emotion, self.model)
+
+    @property
+    def knows_speakers(self) -> bool:
+        """Whether the model keeps a picture of the speaker (it has `reset_speaker`)."""
+        return hasattr(self.model, "reset_speaker")
+
+    def reset_speaker(self) -> None:
+        """Forget the picture of the speaker."""
+        reset = getattr(self.model, "reset_speaker", None)
+        if reset is not None:
+            reset(self._memory)
 
     @property
     def origin_ns(self) -> int | None:

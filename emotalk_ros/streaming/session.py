@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from emotalk_ros.audio.intake import AudioIntake, IntakeStatistics, PcmChunk
+from emotalk_ros.audio.intake import AudioIntake, IntakeStatistics, PcmChunk, Segment
 from emotalk_ros.audio.pcm import Samples, finite
 from emotalk_ros.audio.timeline import TimelineSettings
 from emotalk_ros.face.names import COUNT
-from emotalk_ros.motion.frame import FaceFrame
-from emotalk_ros.motion.pipeline import MotionPipeline, MotionSettings, closing_frames
+from emotalk_ros.motion.frame import FaceFrame, FrameKind
+from emotalk_ros.motion.pipeline import CLOSING_SECONDS, MotionPipeline, MotionSettings, closing_frames, ease
 from emotalk_ros.motion.stage import FrameContext
+from emotalk_ros.streaming.commands import EmotionOrders
 from emotalk_ros.streaming.engine import Controls, Engine, EngineStatistics, FaceModel
 from emotalk_ros.streaming.schedule import StreamSettings, WindowSchedule
 from emotalk_ros.units import NS, SAMPLE_RATE
@@ -22,6 +24,8 @@ from emotalk_ros.units import NS, SAMPLE_RATE
 OFFLINE_CAUSAL = StreamSettings(hop=20.0, context=10.0)
 OFFLINE_FULL = StreamSettings(hop=10.0, context=10.0, lookahead=2.0)
 DEFAULT_MOTION = MotionSettings()
+BLEND_SECONDS = 0.2
+"""From the face that was shown without audio to the first frames of a stream."""
 _NOTHING: Samples = np.zeros(0, dtype=np.float32)
 
 
@@ -53,6 +57,7 @@ class FaceStream:
         motion: settings of the stages; None hands out the network's coefficients as they are.
         trust_stamps: False: chunks follow each other whatever their stamps say (see `TimelineSettings`).
         channel: which channel of chunks to listen to, counted from 0; None: the mean of all.
+        live: an emotion that was asked for by name stays when nobody speaks; False (recordings): it fades.
     """
 
     def __init__(
@@ -64,8 +69,12 @@ class FaceStream:
         *,
         trust_stamps: bool = True,
         channel: int | None = None,
+        live: bool = False,
     ) -> None:
+        self._live = live
         self._engine = Engine(model, settings)
+        self.orders = EmotionOrders()
+        """Emotions asked for at an instant of the audio; between them holds the emotion of `controls`."""
         # A gap as long as the context leaves nothing to go on from.
         gap = self._engine.settings.context
         self._intake = AudioIntake(TimelineSettings(max_gap=gap, trust_stamps=trust_stamps), channel)
@@ -75,7 +84,12 @@ class FaceStream:
             empty = np.zeros(len(self.emotion_labels), np.float32)
             MotionPipeline(motion, self.fps).step(FaceFrame(0, 0, np.zeros(COUNT, np.float32), 1.0, empty))
         self._piece = max(1, round(self.schedule.hop_seconds * SAMPLE_RATE))
-        self._last: FaceFrame | None = None
+        self._heard: FaceFrame | None = None  # the last frame made from audio, before the stages
+        self._shown: FaceFrame | None = None  # the last frame handed out
+        self._idle = 0  # frames without audio since
+        self._new = True  # the next frame made from audio is the first of its stream
+        self._blend_from: NDArray[np.float32] | None = None
+        self._blended = 0
 
     @property
     def fps(self) -> float:
@@ -94,13 +108,17 @@ class FaceStream:
 
     @property
     def controls(self) -> Controls:
-        """Style and emotion; assign from any thread (ValueError when the model cannot follow): see `Controls`."""
+        """Style and emotion; assign from any thread (ValueError when the model cannot follow): see `Controls`.
+
+        Assigning forgets the `orders`: the last word counts.
+        """
         return self._controls
 
     @controls.setter
     def controls(self, controls: Controls) -> None:
-        self._engine.controls = self._of_network(controls)
+        self._ask_network(controls)
         self._controls = controls
+        self.orders.clear()
 
     @property
     def motion(self) -> MotionSettings | None:
@@ -159,10 +177,7 @@ class FaceStream:
         if not isinstance(audio, PcmChunk):
             yield from self._pieces(self._checked(audio), stamp_ns)
             return
-        for segment in self._intake.push(audio):
-            if segment.reset:
-                yield from self._finish()
-            yield from self._pieces(segment.samples, segment.stamp_ns)
+        yield from self._segments(self._intake.push(audio))
 
     def end(self) -> list[FaceFrame]:
         """The stream is over: the frames left, up to ceil(duration * fps) of them. The next audio begins another."""
@@ -170,13 +185,68 @@ class FaceStream:
 
     def end_steps(self) -> Iterator[Step]:
         """`end`, piece by piece."""
-        for segment in self._intake.flush():
-            yield from self._pieces(segment.samples, segment.stamp_ns)
+        yield from self._segments(self._intake.flush())
         yield from self._finish()
 
-    def closing(self, seconds: float) -> list[FaceFrame]:
-        """After `end`: frames that bring a face to rest which the end of the audio, `seconds` ago, left as it was."""
-        last, self._last = self._last, None
+    def idle(self, stamp_ns: int = 0) -> FaceFrame:
+        """One frame without audio, on the grid after the last one: the mouth comes to rest within 0.3 s, then the face
+        blinks, holds the emotion that was asked for, and rests. For live use, once a frame while no audio comes.
+
+        Args:
+            stamp_ns: audio time of the frame where nothing was shown before; afterwards the grid goes on.
+        """
+        if self._heard is None:  # as if the mouth had come to rest just before
+            self._idle = round(CLOSING_SECONDS * self.fps)
+            emotion = np.full(len(self.emotion_labels), 1 / max(1, len(self.emotion_labels)), np.float32)
+            before = stamp_ns - round((self._idle + 1) * NS / self.fps)
+            self._heard = FaceFrame(-1 - self._idle, before, np.zeros(COUNT, np.float32), 0.0, emotion)
+        heard = self._heard
+        self._idle += 1
+        left = np.float32(ease(1.0 - self._idle / (CLOSING_SECONDS * self.fps)))
+        frame = replace(
+            heard,
+            index=heard.index + self._idle,
+            stamp_ns=heard.stamp_ns + round(self._idle * NS / self.fps),
+            coefficients=heard.coefficients * left,
+            expression=None if heard.expression is None else heard.expression * left,
+            activity=0.0,
+            loudness=0.0,
+            kind=FrameKind.CLOSING if left > 0 else FrameKind.IDLE,
+        )
+        if self._pipeline is not None:
+            frame = self._pipeline.step(frame, self._context(frame.stamp_ns, heard=False))
+        self._shown = frame
+        return frame
+
+    def order(self, control: Any, at_ns: int | None = None, transition: float = 0.3, hold: float = 0.0) -> None:
+        """Ask for an emotion at an instant of the audio, from any thread; see `EmotionOrders.give`.
+
+        Raises ValueError when the model cannot show it.
+        """
+        controls = self.controls if control is None else replace(self.controls, emotion=control)
+        self._engine.check(self._of_network(controls))
+        if at_ns is None:  # the network follows from the next hop on
+            self._ask_network(controls)
+        self.orders.give(control, at_ns, transition, hold)
+
+    @property
+    def emotion_in_force(self) -> Any:
+        """`EmotionControl` of the last frame: of the orders, or else of `controls`; None: the emotion heard."""
+        order = self.orders.current
+        return self.controls.emotion if order is None or order.control is None else order.control
+
+    @property
+    def knows_speakers(self) -> bool:
+        """Whether the model keeps a picture of the speaker."""
+        return self._engine.knows_speakers
+
+    def reset_speaker(self) -> None:
+        """Forget the picture of the speaker: somebody else speaks from now on."""
+        self._engine.reset_speaker()
+
+    def closing(self, seconds: float = 0.0) -> list[FaceFrame]:
+        """Frames that bring the whole face to rest from what was shown last, `seconds` ago: before a face is left."""
+        last, self._shown = self._shown, None
         return [] if last is None else closing_frames(last, self.fps, seconds)
 
     def skip(self, hops: int) -> None:
@@ -186,8 +256,11 @@ class FaceStream:
     def reset(self) -> None:
         """Forget the stream; the next audio begins a new one."""
         self._engine.reset()
-        if self._pipeline is not None:
-            self._pipeline.reset()
+        self._new = True
+
+    def _ask_network(self, controls: Controls) -> None:
+        self._engine.controls = self._of_network(controls)
+        self._asked = controls.emotion
 
     def _of_network(self, controls: Controls) -> Controls:
         """What the network is asked for where the expression stage shows the emotion: never an intensity but 1.
@@ -213,6 +286,12 @@ class FaceStream:
         self._intake.statistics.invalid_samples += bad
         return samples
 
+    def _segments(self, segments: Iterable[Segment]) -> Iterator[Step]:
+        for segment in segments:
+            if segment.reset:
+                yield from self._finish()
+            yield from self._pieces(segment.samples, segment.stamp_ns)
+
     def _pieces(self, samples: Samples, stamp_ns: int | None) -> Iterator[Step]:
         for at in range(0, len(samples), self._piece):
             piece, begins = samples[at : at + self._piece], not self.open
@@ -227,23 +306,57 @@ class FaceStream:
             self.reset()
             yield Step(_NOTHING, end_ns, frames, ends=True)
 
+    def _context(self, stamp_ns: int, heard: bool) -> FrameContext:
+        """What the stages want to know of the frame at `stamp_ns`: the emotion asked for is that of its instant."""
+        controls, order = self.controls, self.orders.at(stamp_ns)
+        if order is not None and order.control is not None:
+            controls = replace(controls, emotion=order.control)
+        if controls.emotion is not self._asked:  # the network follows from the next hop on
+            self._ask_network(controls)
+        return FrameContext(
+            self.fps,
+            1,
+            self.emotion_labels,
+            controls.emotion,
+            controls.person,
+            controls.level,
+            transition=None if order is None else order.transition,
+            stays=self._live,
+            **({"pitch": self._engine.pitch_at} if heard else {}),
+        )
+
     def _moved(self, frames: list[FaceFrame]) -> list[FaceFrame]:
-        controls = self.controls
+        """Frames made from audio through the stages."""
+        if not frames:
+            return frames
+        if self._new:
+            self._begin()
+        self._heard, self._idle = frames[-1], 0
         if self._pipeline is None:
-            frames = [_summed(frame, controls) for frame in frames]
-        elif frames:
-            context = FrameContext(
-                self.fps,
-                1,
-                self.emotion_labels,
-                controls.emotion,
-                controls.person,
-                controls.level,
-                self._engine.pitch_at,
-            )
-            frames = [self._pipeline.step(frame, context) for frame in frames]
-        self._last = frames[-1] if frames else self._last
+            frames = [_summed(frame, self.controls) for frame in frames]
+        else:
+            frames = [self._blended_in(self._pipeline.step(f, self._context(f.stamp_ns, heard=True))) for f in frames]
+        self._shown = frames[-1]
         return frames
+
+    def _begin(self) -> None:
+        """The stages begin anew with each stream; a face that was shown meanwhile goes over into it."""
+        self._new = False
+        shown = self._shown
+        self._blend_from = shown.coefficients if shown is not None and shown.kind is FrameKind.IDLE else None
+        self._blended = 0
+        if self._pipeline is not None:
+            self._pipeline.reset()
+
+    def _blended_in(self, frame: FaceFrame) -> FaceFrame:
+        if self._blend_from is None:
+            return frame
+        self._blended += 1
+        left = np.float32(ease(1.0 - self._blended / (BLEND_SECONDS * self.fps)))
+        mixed = frame.coefficients + left * (self._blend_from - frame.coefficients)
+        if left == 0.0:
+            self._blend_from = None
+        return replace(frame, coefficients=mixed)
 
 
 def _summed(frame: FaceFrame, controls: Controls) -> FaceFrame:

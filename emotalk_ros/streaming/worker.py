@@ -18,6 +18,7 @@ from queue import SimpleQueue
 
 from emotalk_ros.audio import AudioFormatError, PcmChunk, frame_bytes
 from emotalk_ros.motion import FaceFrame
+from emotalk_ros.motion.frame import FrameKind
 from emotalk_ros.streaming.backlog import Backlog, Waiting
 from emotalk_ros.streaming.session import FaceStream, Step
 from emotalk_ros.streaming.statistics import Figures
@@ -31,14 +32,14 @@ class WorkerSettings:
     Attributes:
         max_lag: how far the worker may be behind before it skips hops.
         max_chunk: longest message accepted.
-        idle_timeout: pause of the input after which the stream ends.
-        rest_after: further pause after which an open mouth is closed, if the audio broke off while it spoke.
+        idle_timeout: pause of the input after which the stream ends, and the mouth comes to rest within 0.3 s.
+        idle: whether frames go on after that, as long as no audio comes: blinks, the emotion asked for, rest.
     """
 
     max_lag: float = 1.0
     max_chunk: float = 60.0
-    idle_timeout: float = 0.5
-    rest_after: float = 2.0
+    idle_timeout: float = 0.2
+    idle: bool = True
 
 
 class Worker:
@@ -50,6 +51,7 @@ class Worker:
         publish: takes frames, called from the worker's thread.
         warn: takes a kind and a text, called from any thread.
         clock: monotonic seconds.
+        audio_now_ns: audio time of a frame without audio where nothing was shown before, on the clock of the stamps.
     """
 
     def __init__(
@@ -59,19 +61,22 @@ class Worker:
         publish: Callable[[list[FaceFrame]], None],
         warn: Callable[[str, str], None],
         clock: Callable[[], float] = time.monotonic,
+        audio_now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._stream = stream
         self._settings = settings
         self._publish = publish
         self._warn = warn
         self._clock = clock
+        self._audio_now_ns = audio_now_ns
         self.backlog = Backlog(limit=max(10.0, 2.0 * settings.max_chunk))
         self.figures = Figures()
         self._stop = threading.Event()
+        self._interrupted = threading.Event()
         self._thread: threading.Thread | None = None
         self._arrivals: deque[tuple[int, float]] = deque()  # (end of a piece of audio, its arrival)
-        self._pause_at = math.inf  # when the running stream ends, or the next closing frame is due
-        self._closing: deque[FaceFrame] = deque()
+        self._pause_at = math.inf  # when the running stream ends
+        self._idle_at = clock() if settings.idle else math.inf  # when the next frame without audio is due
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
     # -- from other threads ------------------------------------------------------------------------------------------
@@ -116,7 +121,7 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self.step(timeout=min(1.0, max(0.0, self._pause_at - self._clock())))
+            self.step(timeout=min(1.0, max(0.0, min(self._pause_at, self._idle_at) - self._clock())))
 
     def step(self, timeout: float) -> None:
         """One turn: a chunk if one comes within `timeout` seconds, otherwise what a pause asks for.
@@ -131,17 +136,17 @@ class Worker:
                 self._take(waiting)
             elif self._clock() >= self._pause_at:
                 self._paused()
+            self._idle()
         except Exception as error:  # device lost, out of memory, a bug: say so and go on with the next audio
             self.figures.failures += 1
             self._warn("failure", f"inference failed ({type(error).__name__}: {error}); the stream starts anew")
             self._stream.reset()
             self._arrivals.clear()
-            self._pause_at = math.inf
+            self._pause_at, self._idle_at = math.inf, self._clock()
 
     def _take(self, waiting: Waiting) -> None:
         """The frames of a chunk, hop by hop, so that the first ones of a long chunk don't wait for its last."""
         begin, due, taken = self._clock(), waiting.due, False
-        self._closing.clear()
         try:
             steps = self._stream.steps(waiting.chunk)
             self._skip_if_behind(due)
@@ -149,7 +154,7 @@ class Worker:
                 self._send(step, waiting.arrived)
                 due += len(step.audio) / SAMPLE_RATE
                 taken = True
-                if self._stop.is_set():
+                if self._stop.is_set() or self._interrupted.is_set():
                     return
                 self._skip_if_behind(due)
         except AudioFormatError as error:
@@ -175,6 +180,7 @@ class Worker:
         if len(step.audio):
             self._arrivals.append((step.stamp_ns + len(step.audio) * NS // SAMPLE_RATE, arrived))
         if step.frames:
+            self._idle_at = math.inf
             self._publish(step.frames)
             now = self._clock()
             self.figures.published([now - self._arrival(frame.stamp_ns) for frame in step.frames])
@@ -188,18 +194,35 @@ class Worker:
         return self._arrivals[0][1] if self._arrivals else self._clock()
 
     def _paused(self) -> None:
-        """No audio came: first the stream ends; later the mouth closes, frame by frame, if it was left open."""
-        if self._stream.open:
-            for step in self._stream.end_steps():
-                self._send(step, self._clock())
-            self._pause_at = self._clock() + self._settings.rest_after
+        """No audio came: the stream ends, and frames without audio follow."""
+        for step in self._stream.end_steps():
+            self._send(step, self._clock())
+        self._pause_at, self._idle_at = math.inf, self._clock()
+
+    def interrupt(self) -> None:
+        """Forget the audio that waits and the stream under way (somebody interrupted): the mouth comes to rest."""
+        self._interrupted.set()
+        self.backlog.clear()
+        self.call(self._cut)
+
+    def _cut(self) -> None:
+        self._interrupted.clear()
+        self._stream.reset()
+        self._arrivals.clear()
+        self._pause_at, self._idle_at = math.inf, self._clock()
+
+    def _idle(self) -> None:
+        """The frame without audio that is due, if one is."""
+        now = self._clock()
+        if now < self._idle_at:
             return
-        if self._closing:
-            self._publish([self._closing.popleft()])
-            self._pause_at = self._clock() + 1.0 / self._stream.fps if self._closing else math.inf
+        frame = self._stream.idle(self._audio_now_ns())
+        if frame.kind is FrameKind.IDLE and not self._settings.idle:
+            self._idle_at = math.inf
             return
-        self._closing.extend(self._stream.closing(self._settings.idle_timeout + self._settings.rest_after))
-        self._pause_at = self._clock() if self._closing else math.inf
+        self._publish([frame])
+        # Evenly; after a stall from now on, and not all at once.
+        self._idle_at = max(self._idle_at + 1.0 / self._stream.fps, now - 2.0 / self._stream.fps)
 
 
 def duration(chunk: PcmChunk) -> float:

@@ -20,6 +20,7 @@ from emotalk_ros.streaming.worker import Worker, WorkerSettings
 from emotalk_ros.units import NS
 
 MS = NS // 1000
+PAUSES = WorkerSettings(idle_timeout=0.5, idle=False)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,7 @@ def through_worker(audio: AudioTrack, subject: Subject, model: Any, until_ns: in
     """The frames of a worker whose clock is the recording's and that computes in no time."""
     now = [audio.log_ns[0] / NS]
     frames: list[FaceFrame] = []
-    worker = Worker(
-        subject.voice(model), WorkerSettings(), frames.extend, lambda kind, text: None, clock=lambda: now[0]
-    )
+    worker = Worker(subject.voice(model), PAUSES, frames.extend, lambda kind, text: None, clock=lambda: now[0])
     for chunk, log_ns in [*zip(audio.chunks, audio.log_ns, strict=True), (None, until_ns)]:
         while now[0] < log_ns / NS:
             now[0] = min(now[0] + 0.002, log_ns / NS)
@@ -57,21 +56,19 @@ def through_worker(audio: AudioTrack, subject: Subject, model: Any, until_ns: in
 
 
 @pytest.mark.parametrize(
-    ("pauses_ms", "streams", "closings"),
-    [({}, 1, 0), ({30: 300}, 1, 0), ({30: 900}, 2, 0), ({30: 3500}, 2, 1), ({20: 900, 50: 4000, 70: 700}, 4, 1)],
+    ("pauses_ms", "streams"),
+    [({}, 1), ({30: 300}, 1), ({30: 900}, 2), ({30: 3500}, 2), ({20: 900, 50: 4000, 70: 900}, 4)],
 )
-def test_replay_ends_streams_where_the_worker_does(
-    subject: Subject, pauses_ms: dict[int, int], streams: int, closings: int
-) -> None:
+def test_replay_ends_streams_where_the_worker_does(subject: Subject, pauses_ms: dict[int, int], streams: int) -> None:
     model = subject.load()
     audio = track(pauses_ms)
     until_ns = audio.log_ns[-1] + 4 * NS
     expected = through_worker(audio, subject, model, until_ns)
-    found, heard, problems = run_stream(audio, subject.voice(model), until_ns=until_ns)
+    found, heard, problems = run_stream(audio, subject.voice(model), PAUSES, until_ns=until_ns)
     assert len(heard.lines) == streams and problems == []
     kinds = [int(frame.kind) for frame in expected]
     assert found.kind.tolist() == kinds
-    assert kinds.count(FrameKind.CLOSING) == 9 * (closings + 1)  # 0.3 s each, and once more at the end
+    assert kinds.count(FrameKind.CLOSING) == 8 * streams  # 0.3 s after each
     assert found.stamp_ns.tolist() == [frame.stamp_ns for frame in expected]
     assert found.sequence.tolist() == [frame.index for frame in expected]
     np.testing.assert_array_equal(found.coefficients, [frame.coefficients for frame in expected])

@@ -82,8 +82,9 @@ class Graph:
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self.node = rclpy.create_node("test_listener", context=self._context)
-        self.faces, self.feelings, self.statuses, self.logs = [], [], [], []
-        self.node.create_subscription(BlendshapeCoefficients, "blendshapes", self.faces.append, DEEP)
+        self.faces, self.others = [], []  # made from audio; closing and idle ones
+        self.feelings, self.statuses, self.logs = [], [], []
+        self.node.create_subscription(BlendshapeCoefficients, "blendshapes", self._on_face, DEEP)
         self.node.create_subscription(EmotionState, "emotion", self.feelings.append, DEEP)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: self.statuses.extend(m.status), 10)
         self.node.create_subscription(Log, "/rosout", self.logs.append, 200)
@@ -95,6 +96,9 @@ class Graph:
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
+
+    def _on_face(self, face):
+        (self.faces if face.kind == face.SPEECH else self.others).append(face)
 
     def _spin(self):
         with suppress(ExternalShutdownException):
@@ -120,7 +124,7 @@ class Graph:
 
     def start_emotalk(self, model_path, parameters=None, **options):
         """A node that is active, with its topics matched."""
-        values = {"model.path": str(model_path), "output.blinks": False}
+        values = {"model.path": str(model_path), "output.blinks": False, "output.pacing": "burst", "output.idle": False}
         running = self.start("emotalk_node", {**values, **(parameters or {})}, **options)
         self.wait_active(running)
         return running
@@ -192,6 +196,7 @@ class Graph:
 
     def clear(self):
         self.faces.clear()
+        self.others.clear()
         self.feelings.clear()
 
     def speak(self, samples, *, stamp_ns=None, rate=16000, chunk=0.02, pace=4.0, encoding="s16le", between=None):

@@ -18,7 +18,7 @@ from emotalk_ros.nodes.messages import from_time
 def node(graph, model_path):
     # Reliable, so that even the message of ten minutes (600 kB) arrives: it is the node's answer that is tested.
     reliable = {"qos_overrides./audio.subscription.reliability": "reliable"}
-    return graph.start_emotalk(model_path, {**reliable, "stream.rest_after": 60.0})
+    return graph.start_emotalk(model_path, {**reliable, "stream.idle_timeout": 0.5})
 
 
 @pytest.fixture(autouse=True)
@@ -230,7 +230,7 @@ def _refused(graph, command, words):
         ({"output__smoothing": "much"}, "'much'"),
         ({"output__gains": ["jawopen:2"]}, "'jawopen'"),
         ({"output__gains": ["jawOpen=2"]}, "NAME:FACTOR"),
-        ({"output__blink_interval_min": 9.0}, "blink_interval"),
+        ({"output__blink_interval_min": 9.0}, "blink interval"),
         ({"model__device": "cuda"}, "deactivate the node first"),
         ({"stream__hop": 0.2}, "deactivate the node first"),
         ({"audio__type": "audio_common_msgs/AudioStamped"}, "deactivate the node first"),

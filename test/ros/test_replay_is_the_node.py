@@ -66,6 +66,7 @@ def test_replay_of_each_message_type_gives_the_frames_of_the_node(graph, model_p
             "output.blinks": False,
             "stream.max_lag": 30.0,
             "stream.idle_timeout": IDLE_TIMEOUT,
+            "output.idle": False,  # nobody knows how long the node was idle before the recording
         },
         **options,
     )
@@ -107,4 +108,6 @@ def test_replay_of_each_message_type_gives_the_frames_of_the_node(graph, model_p
 def _replay(bag, model_path, settings):
     subject = Subject(model_path, motion=MotionSettings(blinks=BlinkSettings(on=False)))
     voice = subject.voice(subject.load(), settings.trust_stamps)
-    return replay(bag, voice, topics=Topics(input=settings), pauses=WorkerSettings(idle_timeout=IDLE_TIMEOUT)).frames
+    return replay(
+        bag, voice, topics=Topics(input=settings), pauses=WorkerSettings(idle_timeout=IDLE_TIMEOUT, idle=False)
+    ).frames

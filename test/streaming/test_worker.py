@@ -5,6 +5,7 @@ import pytest
 
 from emotalk_ros.audio import PcmChunk, encode_pcm
 from emotalk_ros.audio.capture import CaptureClock
+from emotalk_ros.motion.frame import FrameKind
 from emotalk_ros.nodes.runtime import Throttled
 from emotalk_ros.streaming import FaceStream, StreamSettings
 from emotalk_ros.streaming.backlog import Backlog
@@ -59,7 +60,7 @@ def clock():
 def bench(clock):
     """(worker, model, frames published, warnings)."""
     model, frames, warnings = Model(clock), [], []
-    settings = WorkerSettings(max_lag=0.5, max_chunk=60.0, idle_timeout=0.5, rest_after=2.0)
+    settings = WorkerSettings(max_lag=0.5, max_chunk=60.0, idle_timeout=0.5, idle=False)
     worker = Worker(
         FaceStream(model, StreamSettings(hop=0.1), motion=None),
         settings,
@@ -140,27 +141,62 @@ def test_a_pause_ends_the_stream_and_the_next_sound_begins_another(bench, clock)
     pause(worker, clock, 0.4)
     assert len(frames) < 30
     pause(worker, clock, 0.2)
-    assert [f.index for f in frames] == list(range(30))
+    assert [f.index for f in frames if f.kind is FrameKind.SPEECH] == list(range(30))
+    before = len(frames)
     live(worker, clock, 1.0, start=5.0)
     pause(worker, clock, 0.7)
-    assert [f.index for f in frames[30:]] == list(range(30))
-    assert frames[30].stamp_ns == T0 + 5 * NS
+    spoken = [f for f in frames[before:] if f.kind is FrameKind.SPEECH]
+    assert [f.index for f in spoken] == list(range(30))
+    assert spoken[0].stamp_ns == T0 + 5 * NS
 
 
-def test_an_open_mouth_is_closed_on_the_grid(bench, clock):
+def test_after_the_audio_the_mouth_closes_on_the_grid(bench, clock):
     worker, _, frames, _ = bench
     live(worker, clock, 1.0)
-    pause(worker, clock, 2.4)
-    assert len(frames) == 30
-    pause(worker, clock, 1.0)
-    closing = frames[30:]
-    assert len(closing) == 9 and np.abs(closing[-1].coefficients).max() == 0.0
+    pause(worker, clock, 1.5)
+    closing = [f for f in frames if f.kind is not FrameKind.SPEECH]
+    assert [f.index for f in frames] == list(range(30 + len(closing))) and 7 <= len(closing) <= 9
+    assert np.abs(closing[-1].coefficients).max() < 0.03
     assert (np.diff([f.coefficients[0] for f in frames[29:]]) < 0).all()
     for frame in closing:
-        assert abs(frame.stamp_ns - T0 - frame.index * NS / 30) <= 1
+        assert frame.kind is FrameKind.CLOSING and abs(frame.stamp_ns - T0 - frame.index * NS / 30) <= 1
     before = len(frames)
     pause(worker, clock, 5.0)
-    assert len(frames) == before  # at rest, nothing more is said
+    assert len(frames) == before  # without idle output nothing more is said
+
+
+def test_idle_frames_come_at_the_frame_rate_whenever_no_audio_does(bench, clock):
+    _, model, frames, _ = bench
+    worker = Worker(
+        FaceStream(model, StreamSettings(hop=0.1), motion=None),
+        WorkerSettings(idle_timeout=0.2),
+        frames.extend,
+        lambda kind, text: None,
+        clock,
+        audio_now_ns=lambda: T0,
+    )
+    pause(worker, clock, 2.0)
+    assert len(frames) == pytest.approx(60, abs=2) and {f.kind for f in frames} == {FrameKind.IDLE}
+    np.testing.assert_allclose([f.stamp_ns - T0 for f in frames], np.arange(len(frames)) * NS / 30, atol=1.0, rtol=0)
+    frames.clear()
+    live(worker, clock, 1.0, start=3.0)
+    pause(worker, clock, 2.0)
+    kinds = [f.kind for f in frames]
+    first, last = kinds.index(FrameKind.SPEECH), len(kinds) - 1 - kinds[::-1].index(FrameKind.SPEECH)
+    assert kinds[first : last + 1] == [FrameKind.SPEECH] * 30 and frames[first].index == 0
+    assert kinds[-1] is FrameKind.IDLE and not frames[-1].coefficients.any()
+    assert len(frames) - last == pytest.approx(1.8 * 30, abs=4)
+
+
+def test_an_interruption_leaves_nothing_of_the_sentence(bench, clock):
+    worker, _, frames, _ = bench
+    worker.offer(chunk(0.0, 10.0))
+    worker.interrupt()
+    pause(worker, clock, 1.0)
+    assert not [f for f in frames if f.kind is FrameKind.SPEECH] and worker.backlog.seconds == 0.0
+    live(worker, clock, 1.0, start=20.0)
+    pause(worker, clock, 0.7)
+    assert [f.index for f in frames if f.kind is FrameKind.SPEECH] == list(range(30))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error: device lost"), ValueError("shape"), MemoryError()])

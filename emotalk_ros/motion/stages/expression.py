@@ -9,6 +9,7 @@ network's own expression: the stage adds what that lacks towards the target, and
 
 In time: an emotion changes within 0.3 s without a step; it comes with the voice, sways with its energy (more in an
 aroused voice), stays through pauses, and fades when nobody speaks.
+On a live face an emotion that was asked for by name needs no voice: it stays until it is taken back.
 """
 
 from __future__ import annotations
@@ -96,11 +97,12 @@ class Expression(Stage[ExpressionSettings]):
             return frame
         wish = wished(frame, context)
         faces = settings.share * (NORMAL + (1.0 - NORMAL) * context.level) * expressions_of(context.person)
-        target = self._target.step(wish.weights @ faces, settings.transition, seconds)
+        transition = settings.transition if context.transition is None else context.transition
+        target = self._target.step(wish.weights @ faces, transition, seconds)
         scale = np.array([wish.intensity, wish.arousal, 1.0 - settings.share * (1.0 - wish.confidence)])
-        intensity, arousal, confidence = self._scale.step(scale, settings.transition, seconds).tolist()
+        intensity, arousal, confidence = self._scale.step(scale, transition, seconds).tolist()
         speech, own = self._taken_apart(frame, seconds)
-        self._follow(frame, speech, context)
+        self._follow(frame, speech, context, wish.asked if context.stays else 0.0)
         wanted = target * np.float32(intensity * self._presence * self._energy(frame, arousal, seconds))
         if frame.expression is None:
             wanted[CORNERS] = np.maximum(wanted[CORNERS] - self._corners, 0.0)
@@ -120,16 +122,16 @@ class Expression(Stage[ExpressionSettings]):
         self._corners += (speech[CORNERS] - self._corners) * np.float32(_share(seconds, STAYS))
         return speech, own
 
-    def _follow(self, frame: FaceFrame, speech: Array, context: FrameContext) -> None:
-        """How far the expression is there, and how much of the mouth speech uses."""
+    def _follow(self, frame: FaceFrame, speech: Array, context: FrameContext, asked: float) -> None:
+        """How far the expression is there, and how much of the mouth speech uses. `asked` needs no voice."""
         settings, seconds = self.settings, context.seconds
         speaks = frame.activity >= SPEAKING
         self._silent = 0.0 if speaks else self._silent + seconds
-        if speaks:
-            self._presence += (1.0 - self._presence) * _share(seconds, settings.rise)
-        elif self._silent > settings.hold:
+        if speaks or self._presence < asked:
+            self._presence += ((1.0 if speaks else asked) - self._presence) * _share(seconds, settings.rise)
+        elif self._silent > settings.hold and self._presence > asked:
             kept = self._presence * (1.0 - _share(seconds, settings.fade))
-            self._presence = max(0.0, kept - FADED * seconds)
+            self._presence = max(asked, kept - FADED * seconds)
         self._activity.append(frame.activity)
         while len(self._activity) > 1 + round(AHEAD * context.fps):
             self._activity.popleft()
@@ -163,6 +165,8 @@ class Wish:
     """0..1: how far the network's own expression is believed; 1 where the emotion was asked for."""
     arousal: float
     """0..1."""
+    asked: float = 0.0
+    """0..1: share that was asked for by labels."""
 
 
 def wished(frame: FaceFrame, context: FrameContext) -> Wish:
@@ -185,7 +189,8 @@ def wished(frame: FaceFrame, context: FrameContext) -> Wish:
         # Another voice's emotion is known to the network alone.
         asked, blend = np.zeros(len(EMOTIONS), dtype=np.float32), float(control.blend)
     weights = heard + np.float32(blend) * (asked - heard)
-    return Wish(weights, float(control.intensity), sure + blend * (1.0 - sure), _arousal(weights))
+    asked_for = blend if control.labels else 0.0
+    return Wish(weights, float(control.intensity), sure + blend * (1.0 - sure), _arousal(weights), asked_for)
 
 
 @lru_cache(maxsize=16)

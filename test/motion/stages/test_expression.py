@@ -123,6 +123,16 @@ def test_it_comes_with_the_voice_stays_through_pauses_and_ends_in_silence():
     assert np.abs(np.diff(brow)).max() < 0.2
 
 
+def test_on_a_live_face_what_was_asked_for_stays_without_a_voice():
+    silent = FaceFrame(0, 0, np.zeros(52, np.float32), 0.0, np.zeros(0, np.float32))
+    stage, full = Expression(ExpressionSettings()), expression("angry")[BROW]
+    live = FrameContext(FPS, emotion=asked("angry"), stays=True)
+    brow = [stage.step(silent, live).coefficients[BROW] for _ in range(300)]
+    assert brow[29] > 0.8 * full and brow[-1] > 0.8 * full
+    brow = [stage.step(silent, FrameContext(FPS, stays=True)).coefficients[BROW] for _ in range(300)]
+    assert brow[15] < 0.3 * full and brow[-1] == 0
+
+
 def test_pauses_show_what_the_mouth_does_not_in_speech():
     activity = np.concatenate([np.ones(60), np.zeros(40)])
     said = speech(100) * activity[:, None].astype(np.float32)
