@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from emotalk_ros.commands import verbs
+from emotalk_ros.requirements import explained
 
 app = typer.Typer(
     name="emotalk",
@@ -20,7 +21,8 @@ for register in verbs():
 
 def main() -> None:
     """Entry point of the `emotalk` console script."""
-    app()
+    with explained():
+        app()
 
 
 if __name__ == "__main__":

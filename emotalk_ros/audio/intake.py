@@ -1,4 +1,4 @@
-"""Chunks with stamps in, one gapless 16 kHz time line out: what stands between an audio topic and the engine."""
+"""Chunks with stamps in, one gapless time line out: between an audio topic and the engine, or a loudspeaker."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PcmChunk:
 
 @dataclass(frozen=True)
 class Segment:
-    """Mono 16 kHz audio to feed, in line with the segment before it unless `reset`."""
+    """Mono audio to feed, at the intake's rate, in line with the segment before it unless `reset`."""
 
     samples: Samples
     """(n,) float32, finite, within +-1."""
@@ -57,7 +57,7 @@ class Segment:
 
 @dataclass
 class IntakeStatistics:
-    """Counts since the beginning. Samples are counted at 16 kHz, whatever rate they came in."""
+    """Counts since the beginning. Samples are counted at the rate they are handed out, whatever rate they came in."""
 
     chunks: int = 0
     rejected_chunks: int = 0
@@ -92,19 +92,23 @@ class IntakeStatistics:
 
 
 class AudioIntake:
-    """Turns stamped PCM chunks into mono 16 kHz segments on one time line.
+    """Turns stamped PCM chunks into mono segments on one time line.
 
     Args:
         settings: what counts as jitter, as a gap, as a new time line.
         channel: which channel to listen to (0 is the first); None averages all of them.
+        rate: of the segments, in Hz.
 
     No clock, no thread: the output depends on the chunks alone. Not safe to call from two threads at once.
     """
 
-    def __init__(self, settings: TimelineSettings | None = None, channel: int | None = None) -> None:
+    def __init__(
+        self, settings: TimelineSettings | None = None, channel: int | None = None, rate: int = SAMPLE_RATE
+    ) -> None:
         if channel is not None and channel < 0:
             raise ValueError(f"channel {channel}: count from 0, or None to average all channels")
         self.channel = channel
+        self.rate = check_rate(rate)
         self.statistics = IntakeStatistics()
         self._tracker = StampTracker(settings)
         self._resampler: StreamResampler | None = None
@@ -215,7 +219,7 @@ class AudioIntake:
             self._open(rate)
 
     def _open(self, rate: int) -> None:
-        self._resampler = StreamResampler(rate)
+        self._resampler = StreamResampler(rate, self.rate)
         self._line = RingBuffer(round((self._tracker.settings.max_jitter + 0.05) * rate))
 
     def _convert(self, chunk: PcmChunk, data: memoryview, unit: int, place: Placement) -> Iterator[Segment]:
@@ -253,7 +257,7 @@ class AudioIntake:
         return samples.mean(axis=1, dtype=np.float32) if self.channel is None else samples[:, self.channel]
 
     def _emit(self, samples: Samples) -> Segment:
-        stamp = self._origin_ns + self._out * NS // SAMPLE_RATE
+        stamp = self._origin_ns + self._out * NS // self.rate
         reset = self._reset_next and len(samples) > 0
         self._reset_next = self._reset_next and not reset
         self._out += len(samples)
@@ -276,8 +280,8 @@ class AudioIntake:
         """Count and describe what was decided about a chunk."""
         statistics, offset = self.statistics, place.offset_ns / NS
         dropped = count if place.verdict is Verdict.FOREIGN else place.drop
-        statistics.dropped_samples += round(dropped * SAMPLE_RATE / rate)
-        statistics.filled_samples += round(place.fill * SAMPLE_RATE / rate)
+        statistics.dropped_samples += round(dropped * self.rate / rate)
+        statistics.filled_samples += round(place.fill * self.rate / rate)
         statistics.slipped_samples += place.slip
         self._recent_overlaps.append(dropped > 0)
         if place.verdict is Verdict.FOREIGN:

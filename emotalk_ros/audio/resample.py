@@ -1,4 +1,4 @@
-"""Streaming conversion to 16 kHz, by soxr.
+"""Streaming conversion to 16 kHz, or to a loudspeaker's rate, by soxr.
 
 Measured delays (how long a sample waits inside before it comes out; 10 ms chunks at 44.1 or 48 kHz, soxr 1.1.0):
 
@@ -36,19 +36,19 @@ def check_rate(rate: float) -> int:
     return int(rate)
 
 
-def _open(rate: int) -> soxr.ResampleStream:
+def _open(rate: int, target: int) -> soxr.ResampleStream:
     try:
-        return soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ", vr=True)
+        return soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ", vr=True)
     except TypeError:  # soxr before 1.0 has only the fixed-rate engine: the same sound, a longer delay
-        return soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        return soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
 
 
 class StreamResampler:
-    """Mono audio at `rate` Hz in, 16 kHz out; at 16 kHz already, the samples pass untouched and at once."""
+    """Mono audio at `rate` Hz in, `target` Hz out; where both are equal, the samples pass untouched and at once."""
 
-    def __init__(self, rate: int) -> None:
-        self.rate = check_rate(rate)
-        self._stream = None if self.rate == SAMPLE_RATE else _open(self.rate)
+    def __init__(self, rate: int, target: int = SAMPLE_RATE) -> None:
+        self.rate, self.target = check_rate(rate), check_rate(target)
+        self._stream = None if self.rate == self.target else _open(self.rate, self.target)
 
     def push(self, samples: Samples) -> Samples:
         """Feed samples (n,); returns what is ready, (m,). Equal for every cutting of the input."""
@@ -63,7 +63,7 @@ class StreamResampler:
         if self._stream is None:
             return _EMPTY
         tail = np.asarray(self._stream.resample_chunk(_EMPTY, last=True))
-        self._stream = _open(self.rate)
+        self._stream = _open(self.rate, self.target)
         return tail
 
 

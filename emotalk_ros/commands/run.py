@@ -38,6 +38,8 @@ def run(
     params_file: Annotated[Path | None, typer.Option(help="ROS parameter file (YAML), given to all nodes.")] = None,
     namespace: Annotated[str, typer.Option(help="Namespace of nodes and topics.")] = "",
     log_level: Annotated[str, typer.Option(help="debug, info, warn, error or fatal.")] = "info",
+    play: Annotated[bool, typer.Option("--play", help="Also play the sound, when the face shows it.")] = False,
+    loudspeaker: Annotated[str, typer.Option(help="Output device for --play: name, part of it, or index.")] = "",
     record: Annotated[Path | None, typer.Option(help="Also record audio, blendshapes and emotion to this bag.")] = None,
 ) -> None:
     """Run the nodes, activated, each in its own process, until Ctrl-C. Words after --ros-args go to all of them."""
@@ -54,6 +56,10 @@ def run(
     chosen = {"model.path": model, "model.device": device, "audio.type": audio_type}
     parameters: dict[str, object] = {name: value for name, value in chosen.items() if value}
     specs = _specs(source, file, loop, microphone, record, parameters)
+    if play or loudspeaker:
+        types = {"audio.type": audio_type} if audio_type else {}
+        specs.insert(1, NodeSpec("speaker_node", {**types, **({"device": loudspeaker} if loudspeaker else {})}))
+        _wait_for_one_more(specs)
     for spec in specs:
         spec.arguments = common
         spec.remappings = {} if audio_topic == "audio" else {"audio": audio_topic}
@@ -113,6 +119,15 @@ def _specs(
         play = {"file": file.resolve(), "loop": loop, "subscribers": 2 if record else 1, "subscriber_timeout": 120.0}
         specs.append(NodeSpec("audio_file_node", play, essential=True))
     return specs
+
+
+def _wait_for_one_more(specs: list[NodeSpec]) -> None:
+    """A file waits for the loudspeaker too."""
+    for spec in specs:
+        if spec.program == "audio_file_node":
+            listeners = spec.parameters["subscribers"]
+            assert isinstance(listeners, int)
+            spec.parameters = {**spec.parameters, "subscribers": listeners + 1}
 
 
 def _watch(crew: Crew) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
+
+from emotalk_ros.requirements import program
 
 PROGRAMS = (
     "emotalk_node",
@@ -11,6 +12,8 @@ PROGRAMS = (
     "audio_file_node",
     "recorder_node",
     "servo_node",
+    "speaker_node",
+    "say_node",
     "face_viewer_node",
     "livelink_node",
     "vmc_node",
@@ -21,4 +24,4 @@ PROGRAMS = (
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in PROGRAMS:
         sys.exit(f"usage: python -m emotalk_ros.nodes NAME [--ros-args ...], NAME one of {', '.join(PROGRAMS)}")
-    import_module(f"emotalk_ros.nodes.{sys.argv.pop(1)}").main()
+    program(f"emotalk_ros.nodes.{sys.argv.pop(1)}")

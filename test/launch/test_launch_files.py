@@ -114,3 +114,22 @@ def test_what_the_demo_and_the_replay_pass_on_is_declared(load):
     replay, _ = launch_stand_in.evaluate(load("replay_evaluation"), {"bag": "my_bag", "mode": "live"})
     (included,) = [a for a in replay if type(a).__name__ == "IncludeLaunchDescription"]
     assert dict(included.launch_arguments).keys() <= declared
+
+
+def test_a_talking_robot_has_a_voice_a_face_and_what_it_is_given(load):
+    module = load("talking_robot")
+    actions, _ = launch_stand_in.evaluate(module, {"engine": "espeak", "namespace": "robot"})
+    (face,) = [a for a in actions if type(a).__name__ == "IncludeLaunchDescription"]
+    declared = {e.name for e in load("emotalk").generate_launch_description().entities if hasattr(e, "name")}
+    passed = dict(face.launch_arguments)
+    assert passed["source"] == "topic" and passed["namespace"] == "robot" and passed.keys() <= declared
+    assert set(nodes(actions)) == {"say_node", "speaker_node"}
+    servo_map = str(ROOT / "config" / "servos" / "head_3.yaml")
+    actions, _ = launch_stand_in.evaluate(module, {"play": "false", "servo_map": servo_map, "respawn": "false"})
+    started = nodes(actions)
+    assert set(started) == {"say_node", "servo_node"}
+    assert started["servo_node"].parameters[0]["map"] == servo_map and not started["servo_node"].respawn
+    with pytest.raises(RuntimeError, match=r"servo_map:=/no/such\.yaml does not exist"):
+        launch_stand_in.evaluate(module, {"servo_map": "/no/such.yaml"})
+    with pytest.raises(RuntimeError, match="offset:=soon is not a number"):
+        launch_stand_in.evaluate(module, {"offset": "soon"})

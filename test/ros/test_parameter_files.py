@@ -13,6 +13,8 @@ from emotalk_ros.nodes import (
     livelink_receiver_node,
     microphone_node,
     recorder_node,
+    say_node,
+    speaker_node,
 )
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
@@ -24,6 +26,8 @@ TABLES = {
     "face_viewer": face_viewer_node.PARAMETERS,
     "livelink_receiver": livelink_receiver_node.PARAMETERS,
     **{protocol: bridge_nodes.parameters(protocol) for protocol in ("livelink", "vmc", "ifacialmocap")},
+    "say": say_node.PARAMETERS,
+    "speaker": speaker_node.PARAMETERS,
 }
 
 

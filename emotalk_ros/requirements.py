@@ -1,0 +1,70 @@
+"""A Python package that is missing: said in words that help, instead of a traceback. Imports nothing else of ours."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+PACKAGES = {
+    "torch": "torch",
+    "transformers": "transformers",
+    "safetensors": "safetensors",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "soxr": "soxr",
+    "soundfile": "soundfile",
+    "sounddevice": "sounddevice",
+    "yaml": "pyyaml",
+    "pydantic": "pydantic",
+    "jinja2": "jinja2",
+    "typer": "typer",
+    "rich": "rich",
+    "matplotlib": "matplotlib",
+    "PIL": "pillow",
+    "rosbags": "rosbags",
+    "mcap": "mcap",
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "websockets": "websockets",
+    "pythonosc": "python-osc",
+}
+"""Names of modules, and of the packages on PyPI that bring them: the dependencies in pyproject.toml."""
+
+MISSING = 3
+"""Exit status of a program whose packages are missing."""
+
+
+def remedy(module: str) -> str | None:
+    """What to do when `module` cannot be imported; None: it is none of the packages that this one needs."""
+    name = module.split(".")[0]
+    if name in PACKAGES:
+        return (
+            f"the Python package {PACKAGES[name]} is missing for {sys.executable}: install it with "
+            f"`{sys.executable} -m pip install <folder of emotalk_ros>`, in a virtual environment made with "
+            '--system-site-packages where pip refuses the system (README, "On a ROS 2 installation"); '
+            "then build the workspace again in that environment"
+        )
+    if name == "rclpy" or module == "emotalk_ros.msg":
+        return f"ROS 2 is not found ({module}): source its setup.bash and this workspace's, or run scripts/setup.sh"
+    return None
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """End the program with the remedy when a package that it needs is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        words = remedy(error.name or "")
+        if words is None:
+            raise
+        print(f"emotalk_ros: {words}", file=sys.stderr)
+        sys.exit(MISSING)
+
+
+def program(module: str) -> None:
+    """Run `main()` of `module`: what a program does that consists of nothing else."""
+    with explained():
+        import_module(module).main()

@@ -1,0 +1,35 @@
+"""A missing Python package is said with its remedy, and nothing else is swallowed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emotalk_ros.requirements import MISSING, PACKAGES, explained, remedy
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_every_dependency_of_the_project_is_known():
+    text = (ROOT / "pyproject.toml").read_text()
+    listed = text.split("\ndependencies = [")[1].split("]")[0]
+    names = {line.strip(' ",').split(">")[0] for line in listed.splitlines() if line.strip()}
+    assert set(PACKAGES.values()) == names
+
+
+def test_without_torch_a_program_says_what_to_do(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import emotalk_ros.requirements as r; r.program('torch')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode == MISSING
+    assert "the Python package torch is missing" in ended.stderr and "pip install" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_is_no_package_of_ours_is_not_explained_away():
+    assert remedy("emotalk_ros.no_such") is None
+    with pytest.raises(ModuleNotFoundError), explained():
+        import no_such_module_at_all  # noqa: F401
