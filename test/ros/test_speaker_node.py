@@ -16,6 +16,8 @@ from emotalk_ros.nodes.messages import blendshapes
 
 FAKES = Path(__file__).parent / "fake_portaudio"
 DELAY = 0.25
+SILENT_AFTER = 0.25
+"""Seconds; 0.03 on an idle machine, but other tests may run beside this one."""
 
 
 @pytest.fixture(scope="module")
@@ -68,21 +70,28 @@ def heard(path, since):
     return np.array([(float(a), int(b)) for a, b in lines if float(a) >= since] or np.zeros((0, 2)))
 
 
+def beeps(path, since):
+    """When the first four beeps were heard; None while there are fewer."""
+    blocks = heard(path, since)
+    loud = blocks[:, 1] > 3000
+    onsets = blocks[1:, 0][loud[1:] & ~loud[:-1]]
+    return onsets[:4] if len(onsets) >= 4 else None
+
+
 def test_speech_sent_at_once_is_heard_with_the_face_until_it_is_interrupted(graph, speaker):
     faces, sound, path = speaker
     begin = time.time_ns()
     say(sound, begin, 8.0)
     sent = []
-    face = threading.Thread(target=show, args=(faces, begin, 2.6, sent), daemon=True)
+    face = threading.Thread(target=show, args=(faces, begin, 6.0, sent), daemon=True)
     face.start()
-    time.sleep(2.45)
-    blocks = heard(path, begin / 1e9)
-    loud = blocks[:, 1] > 3000
-    onsets = blocks[1:, 0][loud[1:] & ~loud[:-1]] - begin / 1e9
-    shown = np.array(sent[::15][: len(onsets)]) - begin / 1e9  # when the frame of each beep came
-    assert len(onsets) >= 3 and len(shown) == len(onsets)
-    late = np.median(onsets - shown)
-    assert -0.045 < late < 0.125, onsets - shown  # what feels together, ITU-R BT.1359
+    wait_until(lambda: beeps(path, begin / 1e9) is not None, 20.0, "four beeps")
+    onsets = beeps(path, begin / 1e9)
+    shown = [sent[15 * k] for k in range(4)]  # when the frame of each beep came
+    late = np.median(np.subtract(onsets, shown))
+    # What feels together (ITU-R BT.1359), and what this process itself was late with its frames on a busy machine.
+    stall = np.max(np.array(sent) - begin / 1e9 - DELAY - np.arange(len(sent)) / 30)
+    assert -0.045 - stall < late < 0.125 + stall, (onsets, shown)
     told = []
     subscription = graph.node.create_subscription(Empty, "/mouth/interrupt", told.append, 10)
     time.sleep(0.3)
@@ -90,7 +99,7 @@ def test_speech_sent_at_once_is_heard_with_the_face_until_it_is_interrupted(grap
     end = time.time()
     assert answer.success and "s of sound are not played" in answer.message
     time.sleep(0.8)
-    assert not heard(path, end + 0.1)[:, 1].any()
+    assert not heard(path, end + SILENT_AFTER)[:, 1].any()
     wait_until(lambda: told, 5.0, "the topic interrupt")
     graph.node.destroy_subscription(subscription)
     face.join()
@@ -109,4 +118,4 @@ def test_the_topic_interrupt_silences_it_too(graph, speaker):
     interrupt.publish(Empty())
     end = time.time()
     time.sleep(0.6)
-    assert not heard(path, end + 0.1)[:, 1].any()
+    assert not heard(path, end + SILENT_AFTER)[:, 1].any()
