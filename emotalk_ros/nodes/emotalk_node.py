@@ -22,6 +22,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_msgs.msg import Empty
 from std_srvs.srv import Trigger
 
 from emotalk_ros.audio import AudioFormatError
@@ -65,6 +66,8 @@ AUDIO_QOS = QoSProfile(depth=500, reliability=ReliabilityPolicy.BEST_EFFORT)
 OUTPUT_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 EMOTION_RATE = 10.0
 """Messages a second on `emotion`."""
+OWN_ECHO = 0.2
+"""Seconds within which an `interrupt` on the topic is this node's own."""
 QUIET = 5.0
 """Seconds without audio after which diagnostics say so."""
 
@@ -87,6 +90,8 @@ class EmotalkNode(LifecycleNode):
         self._offered: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
+        self._tell = self.create_publisher(Empty, "interrupt", 10)
+        self._told_at = -OWN_ECHO
         self._failure = ""
         self._published = itertools.count()
         self._active_since = time.monotonic()
@@ -284,6 +289,7 @@ class EmotalkNode(LifecycleNode):
             self.create_subscription(
                 EmotionCommand, "emotion_command", self._on_command, OUTPUT_QOS, qos_overriding_options=qos
             ),
+            self.create_subscription(Empty, "interrupt", self._on_interrupted, 10),
         ]
         if classes.info is not None:
             self._inputs.append(self.create_subscription(classes.info, "audio_info", self._on_info, 10))
@@ -375,10 +381,22 @@ class EmotalkNode(LifecycleNode):
         if self._worker is None:
             response.success, response.message = False, f"{self.get_name()} is not active"
             return response
-        self._worker.interrupt()
-        dropped = self._pacer.drop() if self._pacer is not None else 0
+        dropped = self._interrupt()
+        self._told_at = time.monotonic()
+        self._tell.publish(Empty())
         response.success, response.message = True, f"{dropped} frames that waited are dropped"
         return response
+
+    def _on_interrupted(self, message: Empty) -> None:
+        """Another node says so; what this one said itself is heard here too, and done already."""
+        if self._worker is not None and time.monotonic() - self._told_at > OWN_ECHO:
+            self._interrupt()
+
+    def _interrupt(self) -> int:
+        """How many frames that waited are dropped."""
+        assert self._worker is not None
+        self._worker.interrupt()
+        return self._pacer.drop() if self._pacer is not None else 0
 
     def _changed(self, values: Values, names: frozenset[str]) -> None:
         """Of parameters that were accepted: hand them to the running stream."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from graph import NS, wait_until
 from lifecycle_msgs.srv import ChangeState
+from std_msgs.msg import Empty
 from std_srvs.srv import Trigger
 
 from emotalk_ros.face import INDEX
@@ -114,6 +115,27 @@ def test_an_interruption_closes_the_mouth_at_once(graph, node, arrivals, speech)
     late = [at - asked for at, face in arrivals if face.kind == face.SPEECH]
     assert max(late) < 0.1 and newest(arrivals).kind == BlendshapeCoefficients.IDLE
     assert not call(graph, Trigger, "reset_speaker").success  # this network keeps no picture of the speaker
+
+
+def test_the_topic_interrupt_closes_it_too_and_the_service_tells_it(graph, node, arrivals, speech):
+    told = []
+    listener = graph.node.create_subscription(Empty, "interrupt", told.append, 10)
+    topic = graph.node.create_publisher(Empty, "interrupt", 10)
+    wait_until(topic.get_subscription_count, 10.0, "a listener")
+    time.sleep(0.5)
+    graph.speak(np.tile(speech, 4), chunk=1.0, pace=50.0)
+    wait_until(lambda: newest(arrivals).kind == BlendshapeCoefficients.SPEECH, 10.0, "speech")
+    topic.publish(Empty())
+    asked = time.monotonic()
+    time.sleep(1.0)
+    late = [at - asked for at, face in arrivals if face.kind == face.SPEECH]
+    assert max(late) < 0.25
+    wait_until(lambda: newest(arrivals).kind == BlendshapeCoefficients.IDLE, 10.0, "a face without audio")
+    heard = len(told)
+    assert call(graph, Trigger, "interrupt").success
+    wait_until(lambda: len(told) == heard + 1, 5.0, "the topic")
+    graph.node.destroy_subscription(listener)
+    graph.node.destroy_publisher(topic)
 
 
 def test_deactivating_leaves_the_face_at_rest(graph, node, arrivals):
