@@ -82,7 +82,9 @@ def animate(
     ] = 0.1,
     rest: Annotated[bool, typer.Option(help="Bring the mouth to rest in silence.")] = True,
     blinks: Annotated[bool, typer.Option(help="Blink now and then.")] = True,
-    seed: Annotated[int, typer.Option(help="Of the blinks.")] = 0,
+    head: Annotated[bool, typer.Option(help="Move the head with the voice: angles in Live Link csv.")] = False,
+    gaze: Annotated[bool, typer.Option(help="Move the eyes: the eyeLook coefficients.")] = False,
+    seed: Annotated[int, typer.Option(help="Of blinks, head and gaze.")] = 0,
     live: Annotated[
         bool, typer.Option("--live", help="In the live node's short windows, to see what it would do.")
     ] = False,
@@ -102,6 +104,8 @@ def animate(
         from emotalk_ros.motion.stages.expression import ExpressionSettings
         from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothingSettings
         from emotalk_ros.motion.stages.gains import GainSettings
+        from emotalk_ros.motion.stages.gaze import GazeSettings
+        from emotalk_ros.motion.stages.head import HeadSettings
         from emotalk_ros.motion.stages.level_jaw import LevelJawSettings
         from emotalk_ros.motion.stages.rest import RestSettings
         from emotalk_ros.motion.stages.smoothing import SmoothingSettings
@@ -114,6 +118,8 @@ def animate(
             expression_smoothing=ExpressionSmoothingSettings(expression_smoothing),
             rest=RestSettings(rest),
             blinks=BlinkSettings(blinks, seed=seed),
+            head=HeadSettings(head, seed=seed),
+            gaze=GazeSettings(gaze, seed=seed),
         )
         with errors.status("loading the model"):
             network = load_network(model, device, threads)

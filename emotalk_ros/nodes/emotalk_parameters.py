@@ -13,6 +13,8 @@ from emotalk_ros.motion.stages.blinks import BlinkSettings
 from emotalk_ros.motion.stages.expression import ExpressionSettings
 from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothingSettings
 from emotalk_ros.motion.stages.gains import GainSettings
+from emotalk_ros.motion.stages.gaze import GazeSettings
+from emotalk_ros.motion.stages.head import HeadSettings
 from emotalk_ros.motion.stages.level_jaw import LevelJawSettings
 from emotalk_ros.motion.stages.rest import RestSettings
 from emotalk_ros.motion.stages.smoothing import SmoothingSettings
@@ -125,10 +127,18 @@ PARAMETERS = (
     Row("output.rest_time", 0.18, "seconds from speaking to a resting mouth", 0.0, 2.0),
     Row("output.wake_time", 0.1, "seconds from rest to full movement", 0.0, 2.0),
     Row("output.fade_rate", 0.25, "how fast the upper face's expression fades in silence, units a second", 0.0, 10.0),
+    Row(
+        "output.head",
+        0.0,
+        "how much the head moves with the voice, in the message's field head; 0: not at all",
+        0.0,
+        3.0,
+    ),
+    Row("output.gaze", False, "eyes that hold the viewer and wander now and then: the eyeLook coefficients"),
     Row("output.blinks", True, "blink now and then"),
     Row("output.blink_interval_min", 2.0, "shortest time between blinks in seconds", 0.3, 60.0),
     Row("output.blink_interval_max", 7.0, "longest time between blinks in seconds", 0.3, 60.0),
-    Row("output.seed", 0, "of the blinks", 0, 2**31 - 1),
+    Row("output.seed", 0, "of blinks, head and gaze", 0, 2**31 - 1),
     Row("style.person", 0, "personal style: index of a speaker the network was trained on", 0, 1000),
     Row("style.level", 1.0, "how strongly emotion is performed: 0 normal, 1 strong", 0.0, 1.0),
     Row(
@@ -160,6 +170,8 @@ def motion_settings(values: Values) -> MotionSettings:
         rest=RestSettings(
             values["output.rest"], values["output.rest_time"], values["output.wake_time"], values["output.fade_rate"]
         ),
+        head=HeadSettings(on=values["output.head"] > 0.0, amount=values["output.head"], seed=values["output.seed"]),
+        gaze=GazeSettings(on=values["output.gaze"], seed=values["output.seed"]),
         blinks=BlinkSettings(
             values["output.blinks"],
             (values["output.blink_interval_min"], values["output.blink_interval_max"]),

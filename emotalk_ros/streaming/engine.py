@@ -219,8 +219,12 @@ class Engine:
             self._ring.append(piece)
             taken += len(piece)
 
-    def flush(self) -> list[FaceFrame]:
-        """The stream ends here: commits the frames left, up to ceil(duration * fps) of them, and resets."""
+    def flush(self, reset: bool = True) -> list[FaceFrame]:
+        """The stream ends here: commits the frames left, up to ceil(duration * fps) of them, and resets.
+
+        Args:
+            reset: False leaves that to the caller, so that `pitch_at` can still be asked.
+        """
         if self._origin_ns is None:
             return []
         frames: list[FaceFrame] = []
@@ -229,7 +233,8 @@ class Engine:
         while (window := self.schedule.window(self._hop)).first < total:
             frames += self._commit(window._replace(end=end, stop=min(window.stop, total)))
         frames += self._emit(self.schedule.output_frames(end), last=True)
-        self.reset()
+        if reset:
+            self.reset()
         return frames
 
     def reset(self) -> None:
@@ -254,7 +259,7 @@ class Engine:
     def pitch_at(self, index: int) -> float | None:
         """Pitch of the voice (see `audio.pitch`) around the instant of a frame that came out just now.
 
-        None where nothing is voiced, and at the end of a stream, when its audio is forgotten.
+        None where nothing is voiced, and for the very last frame of a stream, behind which there is no audio.
         """
         end = self._instant(index) + WINDOW // 2
         start = end - WINDOW

@@ -302,7 +302,7 @@ class FaceStream:
     def _finish(self) -> Iterator[Step]:
         if self.open:
             end_ns = self._engine.end_ns
-            frames = self._moved(self._engine.flush())
+            frames = self._moved(self._engine.flush(reset=False))
             self.reset()
             yield Step(_NOTHING, end_ns, frames, ends=True)
 

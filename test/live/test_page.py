@@ -13,7 +13,7 @@ from browser import chromium, find_chromium, opened, press, wait
 from live_visitors import running
 
 from emotalk_ros.audio import load_audio
-from emotalk_ros.live import LiveServer, LiveSettings, Voice
+from emotalk_ros.live import Feed, LiveServer, LiveSettings, Voice
 from emotalk_ros.model import load_model
 from emotalk_ros.share import candidate_paths
 
@@ -42,7 +42,8 @@ def wav(tmp_path_factory):
 def live(glb):
     """A server with the network that ships."""
     model = load_model()
-    server = LiveServer(lambda: Voice(model), glb, LiveSettings(port=0), persons=model.config.num_persons)
+    feeds = [Feed("a robot")]
+    server = LiveServer(lambda: Voice(model), glb, LiveSettings(port=0), feeds, persons=model.config.num_persons)
     with running(server) as address:
         yield server, address
 
@@ -73,6 +74,8 @@ def test_it_opens_with_a_face(page):
         "52 morph targets follow 52 of 52"
     )
     assert page.evaluate("document.querySelectorAll('#pictures img').length") == 8
+    link = page.evaluate("[document.querySelector('#feeds a').textContent, document.querySelector('#feeds a').search]")
+    assert link == ["Show a robot", "?feed=a%20robot"]
     pictures = page.evaluate("[...document.querySelectorAll('#pictures img')].map((i) => i.src)")
     assert len(set(pictures)) == 8 and all(p.startswith("data:image/png") and len(p) > 3000 for p in pictures)
 
@@ -254,7 +257,7 @@ def test_a_microphone_that_is_refused(live, play):
 
 
 def test_several_robots_side_by_side(glb, play):
-    from emotalk_ros.live import Feed, LiveFrame
+    from emotalk_ros.live import LiveFrame
 
     feeds = [Feed("alice"), Feed("bob")]
     server = LiveServer(None, glb, LiveSettings(port=0), feeds=feeds)

@@ -88,6 +88,21 @@ function drawPictures() {
   show();
 }
 
+// Feeds beside the own voice are chosen by the page's address.
+if (config.voice && config.feeds.length) {
+  const chosen = new URLSearchParams(location.search).getAll('feed');
+  const links = config.feeds.map((name) => {
+    const rest = chosen.includes(name) ? chosen.filter((other) => other !== name) : [...chosen, name];
+    const link = document.createElement('a');
+    link.className = 'button';
+    link.href = `?${rest.map((other) => `feed=${encodeURIComponent(other)}`).join('&')}`;
+    link.textContent = chosen.includes(name) ? `Hide ${name}` : `Show ${name}`;
+    return link;
+  });
+  $('feeds').replaceChildren(...links);
+  $('feeds').hidden = false;
+}
+
 // -- controls --------------------------------------------------------------------------------------------------------
 
 function show() {
