@@ -259,6 +259,7 @@ class EmotalkNode(LifecycleNode):
             trust_stamps=table.input_settings(values).trust_stamps,
             channel=None if channel < 0 else channel,
             live=True,
+            ear=values["emotion.ear"],
         )
         if values["output.pacing"] == "paced":
             self._pacer = Pacer(self._stream.fps, self._release, self._audio_clock)

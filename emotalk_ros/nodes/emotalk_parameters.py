@@ -147,6 +147,12 @@ PARAMETERS = (
         "heard: from the voice; label: as emotion.label says; command: set by the node while a command is in force",
         choices=("heard", "label", "command"),
     ),
+    Row(
+        "emotion.ear",
+        "free",
+        "what hears the emotion: free, research, a folder of `emotalk train ear`; empty: the network itself",
+        live=False,
+    ),
     Row("emotion.label", "neutral", "the emotion to perform where emotion.source is label", choices=EMOTIONS),
     Row("emotion.intensity", 1.0, "0 neutral, 1 as in the training data, up to 2", 0.0, 2.0),
     Row("emotion.blend", 1.0, "share of emotion.label against the emotion heard", 0.0, 1.0),

@@ -1,9 +1,17 @@
-"""The emotion heard over time: one estimator from the network's frames to the probabilities that leave."""
+"""The emotion heard over time: by the network's own classifier, or by an ear, to the probabilities that leave."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+from emotalk_ros.units import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from emotalk_ros.model.ear import Ear
 
 MEMORY = 2.0
 """Seconds of speech over which what was heard is forgotten (time constant)."""
@@ -43,3 +51,77 @@ class RunningEmotion:
             powers = np.exp(self._belief * self._sum / max(self._weight, 1e-9))
             out[k] = powers / powers.sum()
         return out
+
+
+STATES = 50
+"""States of the network's speech trunk per second; state k is centred at sample 320 k."""
+_KEPT = 50  # readings kept for frames whose states came with the hop before
+
+
+class EarListener:
+    """An ear on one voice: the speaker's picture lasts from stream to stream, what was said lately does not.
+
+    Args:
+        ear: see `model.ear`.
+        fps: frames per second of the network.
+    """
+
+    def __init__(self, ear: Ear, fps: int) -> None:
+        self._ear, self._fps = ear, fps
+        self._state = ear.begin()
+        self.reset()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the probabilities."""
+        return self._ear.config.labels
+
+    def reset(self) -> None:
+        """A new stream of the same voice."""
+        self._state.recent = self._state.recent * 0.0
+        self._state.recent_seconds = 0.0
+        count = len(self.labels)
+        nothing = np.array([*np.full(count, 1 / count), np.nan, np.nan, 0.0], dtype=np.float32)
+        self._rows, self._newest = nothing[None], -1  # the last readings, and the number of the newest
+
+    def reset_speaker(self) -> None:
+        """Somebody else speaks from now on."""
+        self._state.reset()
+        self.reset()
+
+    def push(
+        self,
+        states: NDArray[np.float32],
+        newest: int,
+        samples: Callable[[int, int], NDArray[np.float32]],
+        frames: range,
+    ) -> NDArray[np.float32]:
+        """What was heard at each of the frames, (n, L + 3): probabilities, arousal, valence, trust in the picture.
+
+        Args:
+            states: (m, levels, width) of the trunk that became complete; m may be 0.
+            newest: number of the last of them, counted from the stream's start.
+            samples: gives the stream's samples from one index to another (silence where there are none).
+            frames: numbers of the frames.
+        """
+        import torch
+
+        from emotalk_ros.model.ear import SAMPLES, state_levels
+
+        count, first = len(states), newest - len(states) + 1
+        if count:
+            # Levels look at 20 ms before and after a state: one more state on either side, that is not used.
+            around = torch.from_numpy(samples((first - 1) * SAMPLES, (newest + 2) * SAMPLES))
+            levels = state_levels(around, count + 2)[1 : count + 1]
+            reading = self._ear.hear(torch.from_numpy(np.ascontiguousarray(states)).float(), levels, self._state)
+            parts = (reading.arousal, reading.valence, reading.trust)
+            found = np.column_stack([reading.probabilities.numpy(), *(part.numpy() for part in parts)])
+            self._rows = np.concatenate([self._rows[-_KEPT:], found.astype(np.float32)])
+            self._newest = newest
+        last = len(self._rows) - 1
+        return self._rows[[min(max(last + k * STATES // self._fps - self._newest, 0), last) for k in frames]]
+
+
+def newest_state(samples: int, lookahead: int) -> int:
+    """Number of the last state that is complete when `samples` samples are there and `lookahead` of them are needed."""
+    return (samples - lookahead) * STATES // SAMPLE_RATE

@@ -7,7 +7,7 @@ same values (1e-5) however the audio was cut; memory does not grow with the leng
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,12 @@ from emotalk_ros.audio.pitch import WINDOW, pitch
 from emotalk_ros.audio.ring import RingBuffer
 from emotalk_ros.face.names import COUNT
 from emotalk_ros.motion.frame import FaceFrame
-from emotalk_ros.streaming.emotion import RunningEmotion
+from emotalk_ros.streaming.emotion import EarListener, RunningEmotion, newest_state
 from emotalk_ros.streaming.schedule import StreamSettings, Window, WindowSchedule
 from emotalk_ros.units import NS, SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from emotalk_ros.model.ear import Ear
 
 Array = NDArray[np.float32]
 
@@ -118,6 +121,7 @@ class Engine:
         model: `EmoTalk`, a baseline, or whatever has `config` and `analyse`.
         settings: hop, context, look-ahead, frame rate; checked against the model (ValueError).
         controls: style and emotion.
+        ear: hears the emotion in the states of the model's speech trunk; None: the model's own classifier does.
     """
 
     _prepared: tuple[Controls, _PreparedEmotion | None]
@@ -125,13 +129,20 @@ class Engine:
     _hop: int
 
     def __init__(
-        self, model: FaceModel, settings: StreamSettings | None = None, controls: Controls | None = None
+        self,
+        model: FaceModel,
+        settings: StreamSettings | None = None,
+        controls: Controls | None = None,
+        ear: Ear | None = None,
     ) -> None:
         self.model = model
         self.settings = settings or StreamSettings()
         self.schedule = WindowSchedule.build(self.settings, model.config)
         self.statistics = EngineStatistics()
         self.emotion_labels: tuple[str, ...] = tuple(getattr(model.config, "emotion_labels", ()) or ())
+        self._ear = None if ear is None else EarListener(ear, self.schedule.model_fps)
+        if self._ear is not None:
+            self.emotion_labels = self._ear.labels
         self._shortest = int(getattr(model.config, "min_samples", 1))
         self.controls = controls or Controls()
         self._ring = RingBuffer(self.schedule.capacity)
@@ -161,14 +172,13 @@ class Engine:
 
     @property
     def knows_speakers(self) -> bool:
-        """Whether the model keeps a picture of the speaker (it has `reset_speaker`)."""
-        return hasattr(self.model, "reset_speaker")
+        """Whether a picture of the speaker is kept (there is an ear)."""
+        return self._ear is not None
 
     def reset_speaker(self) -> None:
         """Forget the picture of the speaker."""
-        reset = getattr(self.model, "reset_speaker", None)
-        if reset is not None:
-            reset(self._memory)
+        if self._ear is not None:
+            self._ear.reset_speaker()
 
     @property
     def origin_ns(self) -> int | None:
@@ -244,7 +254,7 @@ class Engine:
         self._skip = 0  # hops still to be left out
         self._next = 0  # output frame that comes next
         self._known = 0  # model frame of row 0 of `_rows`
-        self._rows = np.zeros((0, 2 * COUNT + 1 + len(self.emotion_labels)), dtype=np.float32)
+        self._rows = np.zeros((0, 2 * COUNT + 1 + len(self.emotion_labels) + 3), dtype=np.float32)
         self._split = False  # the model tells speech and expression apart
         self._used: Controls | None = None
         self._fade: Array | None = None
@@ -255,6 +265,8 @@ class Engine:
         self._ring.clear()
         self._tracker.reset()
         self._emotion.reset()
+        if self._ear is not None:
+            self._ear.reset()
 
     def pitch_at(self, index: int) -> float | None:
         """Pitch of the voice (see `audio.pitch`) around the instant of a frame that came out just now.
@@ -293,18 +305,15 @@ class Engine:
             self._fade_left = 0
             return []
         self.statistics.hops += 1
-        parts, logits = self._infer(window)
-        activity = np.array(
-            [self._tracker.activity(self.schedule.instant(k)) for k in range(window.first, window.stop)]
-        )
-        rows = np.column_stack([parts, loudness, self._emotion.push(logits, activity)])
+        parts, heard = self._infer(window)
+        rows = np.column_stack([parts, loudness, heard])
         # One frame of the hop before stays, to interpolate from.
         self._rows = np.concatenate([self._rows[-1:], rows.astype(np.float32)])
         self._known = window.stop - len(self._rows)
         return self._emit(self.schedule.output_at_or_after(window.stop), last=False)
 
     def _infer(self, window: Window) -> tuple[Array, Array]:
-        """The model's frames first..stop-1: speech beside expression (n, 104) and emotion logits (n, L)."""
+        """The model's frames first..stop-1: speech beside expression (n, 104), and what was heard (n, L + 3)."""
         audio = self._ring.read(window.start, window.end)
         if len(audio) < self._shortest:
             audio = np.pad(audio, (0, self._shortest - len(audio)))
@@ -319,12 +328,32 @@ class Engine:
         rows = parts[take]
         if not np.isfinite(rows).all():
             raise FloatingPointError("the network gave coefficients that are not numbers")
-        logits = np.asarray(result.frame_emotion_logits, dtype=np.float32).reshape(available + 1, -1)[take]
+        heard = self._heard(result, window, take)
         if self._used is not None and controls is not self._used and len(self._rows) and window.first > window.base:
             before = parts[window.first - window.base - 1]
             self._fade, self._fade_left = self._rows[-1, : 2 * COUNT] - before, self._fade_frames
         self._used = controls
-        return self._faded(rows), logits
+        return self._faded(rows), heard
+
+    def _heard(self, result: Analysed, window: Window, take: NDArray[np.integer]) -> Array:
+        """Probabilities, arousal, valence, confidence (n, L + 3) of the window's frames; NaN where nobody tells."""
+        frames = range(window.first, window.stop)
+        states = getattr(result, "features", None)
+        if self._ear is not None and states is not None:
+            ahead = int(getattr(self.model.config, "lookahead_samples", 0) or 0)
+            return self._ear.push(states, newest_state(window.end, ahead), self._samples, frames)
+        logits = np.asarray(result.frame_emotion_logits, dtype=np.float32).reshape(len(result.coefficients), -1)[take]
+        activity = np.array([self._tracker.activity(self.schedule.instant(k)) for k in frames])
+        unknown = np.full((len(activity), 3), np.nan, dtype=np.float32)
+        return np.column_stack([self._emotion.push(logits, activity), unknown])
+
+    def _samples(self, start: int, stop: int) -> Array:
+        """Samples of the stream, silence where there are none any more, or not yet."""
+        first, last = max(start, self._ring.start), min(stop, self._ring.end)
+        out = np.zeros(stop - start, dtype=np.float32)
+        if first < last:
+            out[first - start : last - start] = self._ring.read(first, last)
+        return out
 
     def _parts(self, result: Analysed) -> Array:
         """Speech beside expression, (T, 104); the latter is 0 where a model does not tell it apart."""
@@ -373,6 +402,9 @@ class Engine:
             coefficients=row[:COUNT].copy(),
             activity=self._tracker.activity(self._instant(index)),
             loudness=float(row[2 * COUNT]),
-            emotion=row[2 * COUNT + 1 :].copy(),
+            emotion=row[2 * COUNT + 1 : -3].copy(),
+            arousal=float(row[-3]),
+            valence=float(row[-2]),
+            confidence=float(row[-1]),
             expression=row[COUNT : 2 * COUNT].copy() if self._split else None,
         )

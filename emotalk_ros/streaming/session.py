@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,9 +22,14 @@ from emotalk_ros.streaming.engine import Controls, Engine, EngineStatistics, Fac
 from emotalk_ros.streaming.schedule import StreamSettings, WindowSchedule
 from emotalk_ros.units import NS, SAMPLE_RATE
 
+if TYPE_CHECKING:
+    from emotalk_ros.model.ear import Ear
+
 OFFLINE_CAUSAL = StreamSettings(hop=20.0, context=10.0)
 OFFLINE_FULL = StreamSettings(hop=10.0, context=10.0, lookahead=2.0)
 DEFAULT_MOTION = MotionSettings()
+DEFAULT_EAR = "free"
+"""The ear that ships with a free licence."""
 BLEND_SECONDS = 0.2
 """From the face that was shown without audio to the first frames of a stream."""
 _NOTHING: Samples = np.zeros(0, dtype=np.float32)
@@ -58,6 +64,8 @@ class FaceStream:
         trust_stamps: False: chunks follow each other whatever their stamps say (see `TimelineSettings`).
         channel: which channel of chunks to listen to, counted from 0; None: the mean of all.
         live: an emotion that was asked for by name stays when nobody speaks; False (recordings): it fades.
+        ear: name or folder of the ear that hears the emotion, where the network has a speech trunk; "": the network's
+            own classifier. The default ear is used where it is there.
     """
 
     def __init__(
@@ -70,9 +78,10 @@ class FaceStream:
         trust_stamps: bool = True,
         channel: int | None = None,
         live: bool = False,
+        ear: str = DEFAULT_EAR,
     ) -> None:
         self._live = live
-        self._engine = Engine(model, settings)
+        self._engine = Engine(model, settings, ear=ear_of(model, ear))
         self.orders = EmotionOrders()
         """Emotions asked for at an instant of the audio; between them holds the emotion of `controls`."""
         # A gap as long as the context leaves nothing to go on from.
@@ -366,6 +375,30 @@ def _summed(frame: FaceFrame, controls: Controls) -> FaceFrame:
     intensity = 1.0 if controls.emotion is None else controls.emotion.intensity
     both = np.clip(frame.coefficients + np.float32(intensity) * frame.expression, 0.0, 1.0)
     return replace(frame, coefficients=both)
+
+
+def ear_of(model: FaceModel, name: str) -> Ear | None:
+    """The ear called `name` (or in that folder) for a model with a speech trunk; None where there is none to use.
+
+    Raises `model.ear.EarError` where another ear than the default is asked for and cannot be had.
+    """
+    if not name or getattr(model, "trunk", None) is None:
+        return None
+    from emotalk_ros.model.ear import EarError
+
+    try:
+        return _loaded_ear(name)
+    except EarError:
+        if name != DEFAULT_EAR:
+            raise
+        return None
+
+
+@lru_cache(maxsize=8)
+def _loaded_ear(name: str) -> Ear:
+    from emotalk_ros.model.ear import load_ear
+
+    return load_ear(name)
 
 
 def offline_settings(model: FaceModel, fps: float | None = None) -> StreamSettings:
