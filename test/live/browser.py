@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import time
@@ -69,3 +70,11 @@ def opened(page, address):
     page.goto(address)
     wait(page, "Boolean(window.emotalk && window.emotalk.ready)")
     return page
+
+
+def picture(page):
+    """What the page shows now, as PNG (the library's own way waits for a page that stands still)."""
+    session = page.context.new_cdp_session(page)
+    data = session.send("Page.captureScreenshot", {"format": "png"})["data"]
+    session.detach()
+    return base64.b64decode(data)

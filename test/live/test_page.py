@@ -3,14 +3,18 @@
 One Chromium without a graphics card draws slowly on a busy machine: nothing here depends on how fast.
 """
 
+import io
 import json
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from browser import chromium, find_chromium, opened, press, wait
+from browser import chromium, find_chromium, opened, picture, press, wait
 from live_visitors import running
+from PIL import Image
 
 from emotalk_ros.audio import load_audio
 from emotalk_ros.live import Feed, LiveServer, LiveSettings, Voice
@@ -95,6 +99,11 @@ def test_a_voice_moves_the_face(page, live):
     wait(page, "emotalk.status.latency_ms && emotalk.status.latency_ms.length === 2")
     wait(page, "document.querySelector('#delay').textContent.includes('ms')")
     assert len(live[0].sessions) == 1
+    shown = picture(page)
+    if os.environ.get("EMOTALK_SCREENSHOT"):
+        Path(os.environ["EMOTALK_SCREENSHOT"]).write_bytes(shown)
+    skin = np.asarray(Image.open(io.BytesIO(shown)).convert("RGB"), dtype=float)[150:350, 200:450]  # where the face is
+    assert (skin[..., 0] > skin[..., 2] + 15).mean() > 0.3  # warm, before a cold ground
     emotion = page.evaluate("[...emotalk.current.emotion]")
     assert len(emotion) == 8 and sum(emotion) == pytest.approx(1.0, abs=0.01)
 
