@@ -112,13 +112,14 @@ def train_ear(
     model: Annotated[
         Path | None, typer.Option(help="Network whose encoder hears for the ear; default: the one that ships.")
     ] = None,
-    strangers: Annotated[
-        bool,
+    doubt: Annotated[
+        float,
         typer.Option(
-            help="Calibrate for recordings unlike these (each collection judged by an ear that never heard it), "
-            "instead of for other speakers of the same collections."
+            help="How much less sure of itself the ear is to be than it may be with other speakers of these "
+            "collections; about 2 for an ear that will hear recordings unlike these.",
+            min=1.0,
         ),
-    ] = False,
+    ] = 1.0,
     hold_out: Annotated[
         list[str] | None,
         typer.Option(help="Speaker kept out of everything and measured at the end (COLLECTION/SPEAKER); repeatable."),
@@ -153,7 +154,7 @@ def train_ear(
         for doubt in licence_doubts(recordings, licence):
             console.print(f"[yellow]licence:[/yellow] {escape(doubt)}", highlight=False, soft_wrap=True)
         encoder, width = trunk_encoder(load_model(model))
-        recipe = EarRecipe(strangers=strangers)
+        recipe = EarRecipe(doubt=doubt)
         config = EarConfig(name or output.name, licence, recipe.layers, width)
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("hearing", total=len(recordings))

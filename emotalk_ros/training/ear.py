@@ -10,8 +10,8 @@ twice, for speakers that are known and for those that are not. How they are fitt
 - For unknown speakers every clip is moved to the mean of another speaker, drawn from all collections: emotion is what
   stays the same under that.
 - Half of the clips are whole, half a second or so of them: a stream has no clips.
-- Probabilities are calibrated by one temperature for each of both (Guo et al. 2017), on speakers and, where there are
-  several, on collections that the fit did not have.
+- Probabilities are calibrated by one temperature for each of both (Guo et al. 2017), on speakers that the fit did not
+  have.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class EarRecipe:
     """How an ear is fitted; the values were chosen by cross-validation without RAVDESS (`docs/ear.md`).
 
     `ridge` holds the weights small; `passes` over the clips with other draws; `folds` of the cross-validation by
-    speakers; `burst_weight` of a collection of bursts against one of speech; `strangers`: calibrated on collections
-    that the fit never heard, where there are several, instead of on other speakers.
+    speakers; `burst_weight` of a collection of bursts against one of speech; `doubt` multiplies the
+    temperatures: how much less sure the ear is to be than it may be with other speakers of the same collections.
     """
 
     layers: tuple[int, ...] = (1, 2)
@@ -58,7 +58,7 @@ class EarRecipe:
     passes: int = 4
     folds: int = 5
     burst_weight: float = 1.0
-    strangers: bool = False
+    doubt: float = 1.0
     seed: int = 0
 
 
@@ -380,8 +380,10 @@ class Trained:
     """The same for each collection: single clips, speakers known."""
     strange: dict[str, tuple[Predictions, Predictions]]
     """For each collection of speech, if there are several: by an ear that never heard that collection."""
-    strangers: bool
-    """Whether the temperatures are those of collections never heard."""
+    temperatures: tuple[float, float]
+    """That the scores were divided by: single clips, speaker known."""
+    doubt: float
+    """Factor in them, see `EarRecipe.doubt`."""
 
 
 def train_ear(
@@ -409,9 +411,8 @@ def train_ear(
             outcomes[kind].append((held, _scores(ear, held, rows, False), _scores(ear, held, rows, True)))
     say("everything")
     ear = fit(clips, recipe, config)
-    strangers = recipe.strangers and bool(apart)
     by_speakers, by_collections = outcomes["speakers"], outcomes["collections"]
-    temperatures = [_temperature(by_collections if strangers else by_speakers, which) for which in (1, 2)]
+    temperatures = [recipe.doubt * _temperature(by_speakers, which) for which in (1, 2)]
     _cool(ear, *temperatures)
 
     def both(parts: list[tuple[Clips, Floats, Floats]], name: str | None = None) -> tuple[Predictions, Predictions]:
@@ -424,7 +425,8 @@ def train_ear(
         known,
         {name: both(by_speakers, name) for name in collections},
         {name: both(by_collections, name) for name in apart},
-        strangers,
+        (temperatures[0], temperatures[1]),
+        recipe.doubt,
     )
 
 

@@ -135,8 +135,7 @@ the speech trunk of the network it was made for; nothing else of that network de
 
 Unweighted recall of the emotions that occur, of high against low arousal, and of pleasant against unpleasant; expected
 calibration error in ten bins. "Speaker known": the other clips of the same speaker were heard before. No speaker was
-heard in the fit that he is measured by. The probabilities' two temperatures are fitted on held-out
-{"collections" if trained.strangers else "speakers"}.
+heard in the fit that he is measured by. Scores are divided by temperatures: {_temperatures(trained)}.
 
 {_table(trained, tested)}
 
@@ -152,6 +151,14 @@ Taught by actors. Everyday feeling is fainter, and what it is called is a matter
 where the voice is not clear. Somebody angry for minutes on end becomes, by his own measure, normal: the picture of the
 speaker goes by the last {config.memory:.0f} s of speech. Not made for judging people, and not for decisions about them.
 """
+
+
+def _temperatures(trained: Trained) -> str:
+    single, known = trained.temperatures
+    return (
+        f"{single:.2f} for single clips and {known:.2f} with the speaker known, which is what suits held-out speakers of "
+        f"these collections times {trained.doubt:g} for doubt about other recordings"
+    )
 
 
 def _write_licence(path: Path, licence: str) -> None:

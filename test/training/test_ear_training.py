@@ -76,10 +76,16 @@ def test_without_emotion_in_the_voice_nothing_is_claimed() -> None:
 
 def test_a_collection_is_judged_by_an_ear_that_never_heard_it() -> None:
     clips = Clips(made_up("one", 5) + made_up("another", 4, offset=2.0) + made_up("cries", 3, bursts=True))
-    trained = train_ear(clips, replace(RECIPE, strangers=True), CONFIG)
+    trained = train_ear(clips, RECIPE, CONFIG)
     assert sorted(trained.by_collection) == sorted(trained.strange) == ["another", "one"]  # bursts only teach
-    assert trained.strangers
     assert trained.strange["another"][1].recall > 0.9
+
+
+def test_doubt_spreads_probabilities_and_changes_no_answer() -> None:
+    clips = Clips(made_up("one", 3))
+    sure, doubtful = (train_ear(clips, replace(RECIPE, doubt=doubt), CONFIG).known for doubt in (1.0, 3.0))
+    assert float(doubtful.probabilities.max(1).mean()) < float(sure.probabilities.max(1).mean()) - 0.05
+    assert np.array_equal(doubtful.probabilities.argmax(1), sure.probabilities.argmax(1))
 
 
 def test_speakers_kept_out_are_measured_at_the_end() -> None:
