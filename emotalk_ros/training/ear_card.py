@@ -156,7 +156,7 @@ speaker goes by the last {config.memory:.0f} s of speech. Not made for judging p
 def _temperatures(trained: Trained) -> str:
     single, known = trained.temperatures
     return (
-        f"{single:.2f} for single clips and {known:.2f} with the speaker known, which is what suits held-out speakers of "
+        f"{single:.2f} for single clips and {known:.2f} with the speaker known, which suits held-out speakers of "
         f"these collections times {trained.doubt:g} for doubt about other recordings"
     )
 
