@@ -151,8 +151,8 @@ def train_ear(
             raise EarError(f"{output} exists: name another folder, or delete it")
         recordings = [voice for folder in (*data, *(more or ())) for voice in read_voices(folder)]
         recordings += [_without_emotion(voice) for folder in voices or () for voice in read_voices(folder)]
-        for doubt in licence_doubts(recordings, licence):
-            console.print(f"[yellow]licence:[/yellow] {escape(doubt)}", highlight=False, soft_wrap=True)
+        for concern in licence_doubts(recordings, licence):
+            console.print(f"[yellow]licence:[/yellow] {escape(concern)}", highlight=False, soft_wrap=True)
         encoder, width = trunk_encoder(load_model(model))
         recipe = EarRecipe(doubt=doubt)
         config = EarConfig(name or output.name, licence, recipe.layers, width)

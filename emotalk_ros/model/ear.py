@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from emotalk_ros.emotions import EMOTIONS, HIGH_AROUSAL
@@ -291,7 +291,8 @@ class Ear(nn.Module):
         """Writes config.json and ear.safetensors into `folder` (which must exist)."""
         settings = {"format": _FORMAT, **asdict(self.config)}
         (folder / CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS)
+        weights = save({name: value.contiguous() for name, value in self.state_dict().items()})
+        (folder / WEIGHTS).write_bytes(weights)
 
 
 def _fading(values: Tensor, decay: Tensor, before: Tensor) -> Tensor:

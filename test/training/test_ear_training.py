@@ -82,7 +82,7 @@ def test_a_collection_is_judged_by_an_ear_that_never_heard_it() -> None:
 
 
 def test_doubt_spreads_probabilities_and_changes_no_answer() -> None:
-    clips = Clips(made_up("one", 3))
+    clips = Clips(made_up("one", 3, noise=2.0))
     sure, doubtful = (train_ear(clips, replace(RECIPE, doubt=doubt), CONFIG).known for doubt in (1.0, 3.0))
     assert float(doubtful.probabilities.max(1).mean()) < float(sure.probabilities.max(1).mean()) - 0.05
     assert np.array_equal(doubtful.probabilities.argmax(1), sure.probabilities.argmax(1))
