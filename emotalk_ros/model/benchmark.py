@@ -73,8 +73,8 @@ def hop_cost(model: str, window: float = 2.0, repeats: int = 100, threads: int =
     torch.set_num_threads(threads)
     network = _model(model, dtype)
     fps, hop = network.config.fps, SAMPLE_RATE // 10
-    frames = network.frame_count(round(window * SAMPLE_RATE))
-    wanted = max(1, frames - getattr(network.config, "lookahead_frames", 0))
+    ahead = getattr(network.config, "lookahead_samples", None) or 0
+    wanted = network.frame_count(max(1, round(window * SAMPLE_RATE) - ahead))  # those whose look-ahead is there
     audio = _noise(window + 0.1 * (repeats + 3))
     memory = network.stream_memory(wanted)
     hops, alone = [], []
