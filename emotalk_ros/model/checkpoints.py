@@ -13,7 +13,7 @@ from transformers.utils import logging
 from emotalk_ros.model.published import CheckpointError
 from emotalk_ros.model.speech import SpeechNetwork
 
-DEFAULT_MODEL = Path("models") / "emotalk-tiny"
+DEFAULT_MODEL = Path("models") / "emotalk-streaming"
 """The folder of the model that ships, in the source tree and under share/emotalk_ros."""
 
 MODEL_VARIABLE = "EMOTALK_MODEL"
@@ -27,8 +27,8 @@ class ModelNotFoundError(FileNotFoundError):
 def default_model_path() -> Path:
     """The folder of the model to use when none is named.
 
-    In this order: $EMOTALK_MODEL; models/emotalk-tiny of the source tree this module lies in; share/emotalk_ros/models/
-    emotalk-tiny of the installation it lies in, or of a prefix in $AMENT_PREFIX_PATH.
+    In this order: $EMOTALK_MODEL; models/emotalk-streaming of the source tree this module lies in; share/emotalk_ros/
+    models/emotalk-streaming of the installation it lies in, or of a prefix in $AMENT_PREFIX_PATH.
 
     Raises:
         ModelNotFoundError: none of them is a model folder.

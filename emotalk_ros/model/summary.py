@@ -21,7 +21,12 @@ def summary(model: nn.Module) -> dict[str, str]:
         if encoder is not None:
             layers = encoder.num_hidden_layers
             found[f"{part} encoder"] = f"{layers} layer{'s' * (layers != 1)}, {encoder.hidden_size} wide"
-    if getattr(config, "content_dim", None) is not None:
+    if getattr(config, "trunk_rights", None) is not None:
+        layers, rights = len(config.trunk_rights), " + ".join(map(str, config.trunk_rights))
+        found["trunk"] = f"{layers} layers, {config.trunk_width} wide, looking {rights} features ahead"
+        found["segments"] = f"{config.trunk_segment} features of context, as many given"
+        found["decoder"] = f"{config.decoder_layers} layers, {config.decoder_dim} wide"
+    elif getattr(config, "content_dim", None) is not None:
         sizes = ("content_dim", "emotion_condition_dim", "level_dim", "person_dim")
         found["decoder"] = f"{sum(getattr(config, size) for size in sizes)} wide"
     reach = getattr(config, "lookahead_samples", None)

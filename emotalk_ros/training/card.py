@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 import emotalk_ros
 from emotalk_ros.training.checkpoints import Progress
+from emotalk_ros.training.losses import TERMS
 from emotalk_ros.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ _MEANING = {
     "classification": "cross-entropy of the emotion logits",
     "lip_gap": "weighted squared error of the inner-lip gap",
     "lip_gap_r": "correlation of the inner-lip gap with the labels', mean over windows",
+    "closure": "cross-entropy of closed lips",
+    "spread": "distance between the made and the labels' distribution of the mouth's coefficients",
+    "distillation": "error of the trunk against the pretrained encoder, in units of its variance",
+    "expression": "cross-entropy of which emotion's face is the nearest",
     "closed_gap_mm": "gap left where the labels close the lips, mm",
     "lve_mm": "LVE: largest lip vertex error, mean over frames, mm (un-squared, the package's face)",
     "lve_mm_still": "LVE of a motionless mean face",
@@ -49,6 +54,7 @@ def write_card(
     parts = [
         _header(recipe),
         _summary(recipe, model),
+        *_trunk_section(recipe),
         _data_section(data),
         _training_section(recipe, data, progress),
         _measured_section(progress),
@@ -81,6 +87,20 @@ def _summary(recipe: Recipe, model: PreTrainedModel) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _trunk_section(recipe: Recipe) -> list[str]:
+    """Where a pretrained trunk comes from, and its licence."""
+    if recipe.model.trunk is None:
+        return []
+    name = recipe.model.trunk if recipe.model.trunk.startswith("openai/") else Path(recipe.model.trunk).name
+    return [
+        f"## Pretrained part\n\nThe trunk's weights come from the encoder of {name}. OpenAI's Whisper is licensed under "
+        "the MIT licence:\n\n> MIT License. Copyright (c) 2022 OpenAI. Permission is hereby granted, free of charge, to any "
+        "person obtaining a copy of this software and associated documentation files, to deal in the Software without "
+        "restriction, subject to the above copyright notice and this permission notice being included in all copies or "
+        'substantial portions of the Software. The Software is provided "as is", without warranty of any kind.\n'
+    ]
+
+
 def _data_section(data: Data) -> str:
     """Clips, speakers and hours of each source that was trained on, with its licence."""
     clips: dict[str, int] = defaultdict(int)
@@ -111,9 +131,7 @@ def _data_section(data: Data) -> str:
 
 def _training_section(recipe: Recipe, data: Data, progress: Progress) -> str:
     optim, loss = recipe.optim, recipe.loss
-    weights = ", ".join(
-        f"{name} {getattr(loss, name):g}" for name in ("cross", "self", "velocity", "classification", "lip_gap")
-    )
+    weights = ", ".join(f"{name} {getattr(loss, name):g}" for name in TERMS if getattr(loss, name) > 0)
     window = "whole clips" if recipe.data.window is None else f"windows of {recipe.data.window:g} s"
     epochs = progress.step * optim.batch_size / data.sampler.epoch_length
     rate = progress.step / max(progress.seconds, 1e-9)

@@ -77,14 +77,14 @@ def test_source_tree_then_share_folders(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoints, "__file__", str(module))
     with pytest.raises(ModelNotFoundError, match="EMOTALK_MODEL"):
         default_model_path()
-    elsewhere = tmp_path / "other_prefix" / "share" / "emotalk_ros" / "models" / "emotalk-tiny"
+    elsewhere = tmp_path / "other_prefix" / "share" / "emotalk_ros" / "models" / "emotalk-streaming"
     shutil.copytree(folder, elsewhere)
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path / 'none'}:{tmp_path / 'other_prefix'}")
     assert default_model_path() == elsewhere
-    installed = tmp_path / "install" / "share" / "emotalk_ros" / "models" / "emotalk-tiny"
+    installed = tmp_path / "install" / "share" / "emotalk_ros" / "models" / "emotalk-streaming"
     shutil.copytree(folder, installed)
     assert default_model_path() == installed
-    tree = module.parents[2] / "models" / "emotalk-tiny"
+    tree = module.parents[2] / "models" / "emotalk-streaming"
     shutil.copytree(folder, tree)
     assert default_model_path() == tree
 
