@@ -93,11 +93,8 @@ def _trunk_section(recipe: Recipe) -> list[str]:
         return []
     name = recipe.model.trunk if recipe.model.trunk.startswith("openai/") else Path(recipe.model.trunk).name
     return [
-        f"## Pretrained part\n\nThe trunk's weights come from the encoder of {name}. OpenAI's Whisper is licensed under "
-        "the MIT licence:\n\n> MIT License. Copyright (c) 2022 OpenAI. Permission is hereby granted, free of charge, to any "
-        "person obtaining a copy of this software and associated documentation files, to deal in the Software without "
-        "restriction, subject to the above copyright notice and this permission notice being included in all copies or "
-        'substantial portions of the Software. The Software is provided "as is", without warranty of any kind.\n'
+        f"## Pretrained part\n\nThe trunk's weights come from the encoder of {name} and stay under its licence. "
+        "OpenAI's Whisper is under the MIT licence, Copyright (c) 2022 OpenAI, which asks to pass on this notice and its text.\n"
     ]
 
 
