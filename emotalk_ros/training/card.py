@@ -94,7 +94,8 @@ def _trunk_section(recipe: Recipe) -> list[str]:
     name = recipe.model.trunk if recipe.model.trunk.startswith("openai/") else Path(recipe.model.trunk).name
     return [
         f"## Pretrained part\n\nThe trunk's weights come from the encoder of {name} and stay under its licence. "
-        "OpenAI's Whisper is under the MIT licence, Copyright (c) 2022 OpenAI, which asks to pass on this notice and its text.\n"
+        "OpenAI's Whisper is under the MIT licence, Copyright (c) 2022 OpenAI, which asks to pass on this "
+        "notice and its text.\n"
     ]
 
 
