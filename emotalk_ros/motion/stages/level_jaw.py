@@ -16,7 +16,8 @@ from emotalk_ros.motion.stage import FrameContext, Stage, check_range
 SECONDS = 2.5
 """How wide this mouth opens is how wide it opened in so much of the past."""
 WIDE = 0.3
-"""jawOpen of a loud vowel (captured faces: p90 .16, p99 .42). How wide the network's opened of late counts as much: emphasis and emotion lie in that."""
+"""jawOpen of a loud vowel (captured faces: p90 .16, p99 .42). How wide the network's opened of late counts as much:
+emphasis and emotion lie in that."""
 SPEAKING = (0.03, 0.06)
 """Widest jawOpen of late from which a mouth begins to follow, and from which it follows in full: noise opens none."""
 APART = 0.02
