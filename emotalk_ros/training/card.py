@@ -154,8 +154,12 @@ def _recipe_section(recipe: Recipe) -> str:
     data = recipe.data
     corpora = tuple(c.model_copy(update={"path": Path(c.path).resolve().name}) for c in data.corpora)
     split = Path(data.split).name if data.split else None
+    trunk = recipe.model.trunk
+    model = recipe.model
+    if trunk is not None and not trunk.startswith("openai/"):
+        model = model.model_copy(update={"trunk": Path(trunk).name})
     named = data.model_copy(update={"corpora": corpora, "split": split})
-    text = recipe.model_copy(update={"data": named, "output": None}).to_yaml().rstrip()
+    text = recipe.model_copy(update={"data": named, "output": None, "model": model}).to_yaml().rstrip()
     return f"## Recipe\n\n```yaml\n{text}\n```\n"
 
 

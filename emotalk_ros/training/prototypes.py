@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from emotalk_ros.face.expressions import expression
 from emotalk_ros.face.names import ARKIT_NAMES, EXPRESSION
+from emotalk_ros.model.streaming_emotalk import EXPRESSIVE
 from emotalk_ros.model.timing import valid_mask
 from emotalk_ros.training.data import IGNORED, WindowMaker, collate
 
 _BATCH = 16
+_CONTENTS, _FIT_RATE = 4, 0.1
+"""Clips that the prototypes are fitted on, and how fast."""
 
 
 @torch.no_grad()
@@ -35,8 +39,43 @@ def store_prototypes(model: Any, maker: WindowMaker, per_label: int = 200) -> di
     means = {label: _mean(model, maker, clips) for label, clips in by_label.items()}
     model.train(training)
     overall = torch.stack(list(means.values())).mean(0)
-    model.set_prototypes(torch.stack([means.get(k, overall) for k in range(len(labels))]))
+    prototypes = torch.stack([means.get(k, overall) for k in range(len(labels))])
+    if getattr(model, "splits_expression", False):
+        prototypes = fit_to_expressions(model, maker, prototypes)
+    model.set_prototypes(prototypes)
     return {name: len(by_label.get(k, [])) for k, name in enumerate(labels)}
+
+
+def fit_to_expressions(model: Any, maker: WindowMaker, prototypes: torch.Tensor, steps: int = 400) -> torch.Tensor:
+    """Embeddings (L, E) whose expressions are those of the labels (`face.expression`), over a few contents.
+
+    What is heard is never sure, so the mean of heard embeddings shows a faint face. Only the embeddings move, from the
+    means on; the network stays as it is.
+    """
+    wanted = np.stack([expression(name) for name in model.config.emotion_labels])[:, EXPRESSIVE]
+    target = torch.as_tensor(wanted, dtype=torch.float32, device=model.device)[:, None, None]
+    clips = [int(clip) for clip in maker.members[:: max(1, len(maker.members) // _CONTENTS)][:_CONTENTS]]
+    batch = collate([[maker.cut(clip, 0)] for clip in clips]).to(model.device)
+    training, learning = model.training, [p for p in model.parameters() if p.requires_grad]
+    model.eval().requires_grad_(False)
+    content = model(batch.audio, lengths=batch.samples, frames=batch.frames).content.float()
+    labels, (count, frames, width) = len(prototypes), content.shape
+    valid = valid_mask(batch.frames, frames)[None, ..., None]
+    content = content[None].expand(labels, -1, -1, -1).reshape(labels * count, frames, width)
+    with torch.enable_grad():
+        fitted = prototypes.detach().clone().float().requires_grad_(True)
+        optimizer = torch.optim.Adam([fitted], lr=_FIT_RATE)
+        for _ in range(steps):
+            emotion = fitted[:, None, None].expand(-1, count, frames, -1).reshape(labels * count, frames, -1)
+            shown = model.decode_parts(content, emotion)[2][..., EXPRESSIVE].view(labels, count, frames, -1)
+            loss = ((shown - target).square() * valid).sum() / valid.sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    model.train(training)
+    return fitted.detach()
 
 
 def expression_centres(maker: WindowMaker, model: Any, per_label: int = 200) -> torch.Tensor:

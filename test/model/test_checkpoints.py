@@ -108,7 +108,7 @@ def test_sizes_that_do_not_fit_are_refused(folder):
 
 def test_an_unknown_model_type_is_named(folder):
     (folder / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(CheckpointError, match=r"'bert'; known: emotalk, voca, meshtalk, faceformer"):
+    with pytest.raises(CheckpointError, match=r"'bert'; known: emotalk, emotalk-streaming, voca, meshtalk, faceformer"):
         load_model(folder)
 
 
