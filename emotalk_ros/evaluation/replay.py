@@ -33,7 +33,6 @@ from emotalk_ros.bags.tracks import (
 from emotalk_ros.bags.writing import Result
 from emotalk_ros.face.names import COUNT
 from emotalk_ros.motion import FaceFrame
-from emotalk_ros.motion.frame import FrameKind
 from emotalk_ros.streaming import FaceStream, Step
 from emotalk_ros.streaming.worker import WorkerSettings, duration
 from emotalk_ros.units import NS, SAMPLE_RATE
@@ -193,11 +192,10 @@ def run_stream(
     def idle_frames(now_ns: int) -> None:
         """Frames without audio until `now_ns`; `idle` holds when they began, and one more time for each since then."""
         while idle and (at := idle[0] + round((len(idle) - 1) * NS / voice.fps)) <= now_ns:
-            frame = voice.idle(at)
-            if frame.kind is FrameKind.IDLE and not pauses.idle:
+            if voice.closed and not pauses.idle:
                 idle.clear()
                 return
-            rows.append((frame, at))
+            rows.append((voice.idle(at), at))
             idle.append(at)
 
     for chunk, log_ns in zip(track.chunks, track.log_ns, strict=True):

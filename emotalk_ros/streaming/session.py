@@ -197,6 +197,11 @@ class FaceStream:
         yield from self._segments(self._intake.flush())
         yield from self._finish()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the mouth is at rest: the next frame without audio is an idle one, no closing one."""
+        return self._heard is None or self._idle + 1 >= CLOSING_SECONDS * self.fps
+
     def idle(self, stamp_ns: int = 0) -> FaceFrame:
         """One frame without audio, on the grid after the last one: the mouth comes to rest within 0.3 s, then the face
         blinks, holds the emotion that was asked for, and rests. For live use, once a frame while no audio comes.

@@ -18,7 +18,6 @@ from queue import SimpleQueue
 
 from emotalk_ros.audio import AudioFormatError, PcmChunk, frame_bytes
 from emotalk_ros.motion import FaceFrame
-from emotalk_ros.motion.frame import FrameKind
 from emotalk_ros.streaming.backlog import Backlog, Waiting
 from emotalk_ros.streaming.session import FaceStream, Step
 from emotalk_ros.streaming.statistics import Figures
@@ -130,6 +129,8 @@ class Worker:
         """
         waiting = self.backlog.get(timeout)
         try:
+            if self._interrupted.is_set():
+                waiting = None  # taken from the queue just before it was cleared
             while not self._calls.empty():
                 self._calls.get()()
             if waiting is not None:
@@ -216,11 +217,10 @@ class Worker:
         now = self._clock()
         if now < self._idle_at:
             return
-        frame = self._stream.idle(self._audio_now_ns())
-        if frame.kind is FrameKind.IDLE and not self._settings.idle:
+        if self._stream.closed and not self._settings.idle:
             self._idle_at = math.inf
             return
-        self._publish([frame])
+        self._publish([self._stream.idle(self._audio_now_ns())])
         # Evenly; after a stall from now on, and not all at once.
         self._idle_at = max(self._idle_at + 1.0 / self._stream.fps, now - 2.0 / self._stream.fps)
 

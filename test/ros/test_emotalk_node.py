@@ -249,7 +249,7 @@ def test_style_gains_and_smoothing_change_while_it_speaks(graph, speech, expect_
     )
     values = check_grid(graph.wait_frames(expect_frames), stamp, expect_frames)
     jaw = values[:, INDEX["jawOpen"]]
-    assert jaw[:12].max() > 0.05 and jaw[-8:].max() == 0.0
+    assert jaw[:12].max() > 0.05 and jaw[-4:].max() < 0.02  # gains glide
     assert graph.set(output__gains=["jawOpen:1.0"], output__smoothing=0.02) == (True, "")
     assert graph.set(style__level=0.2, style__person=3, emotion__source="label", emotion__label="sad") == (True, "")
     graph.clear()
