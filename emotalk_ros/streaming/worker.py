@@ -120,7 +120,9 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self.step(timeout=min(1.0, max(0.0, min(self._pause_at, self._idle_at) - self._clock())))
+            # A call that came while a chunk was worked on woke nobody: it must not wait for the next chunk.
+            due = self._clock() if not self._calls.empty() else min(self._pause_at, self._idle_at)
+            self.step(timeout=min(1.0, max(0.0, due - self._clock())))
 
     def step(self, timeout: float) -> None:
         """One turn: a chunk if one comes within `timeout` seconds, otherwise what a pause asks for.
