@@ -60,7 +60,8 @@ class EarConfig:
 
     `layers` are the encoder's states that it reads (0: after the convolutions, k: after layer k), `width` theirs.
     Times are seconds: `window` of speech that a reading goes by (exponential), `pause` in which a silence makes old
-    speech count less, `evidence` of speech after which a reading counts half, `trust` of speech of one voice after
+    speech count less, `evidence` of speech after which a reading counts half
+    (with none all emotions are as likely), `trust` of speech of one voice after
     which its picture counts half, `memory` of speech that the picture goes by. `below_loud` dB under the loudest so far
     speech begins. `sources` and `figures` are what the card says.
     """
@@ -72,7 +73,7 @@ class EarConfig:
     labels: tuple[str, ...] = EMOTIONS
     window: float = 2.5
     pause: float = 0.4
-    evidence: float = 0.15
+    evidence: float = 1.5
     trust: float = 6.0
     memory: float = 90.0
     below_loud: float = 30.0
@@ -277,7 +278,7 @@ class Ear(nn.Module):
         sure = trust[:, None]
         evidence = (seconds / (seconds + self.config.evidence))[:, None]
         moved = (1.0 - sure) * (against_all @ self.unknown.T) + sure * (against_own @ self.known.T)
-        return evidence * moved + (1.0 - sure) * self.unknown_bias + sure * self.known_bias
+        return evidence * (moved + (1.0 - sure) * self.unknown_bias + sure * self.known_bias)
 
     def _reading(self, scores: Tensor, trust: Tensor, speech: Tensor) -> EarReading:
         probabilities = scores.softmax(-1)

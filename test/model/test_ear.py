@@ -104,10 +104,11 @@ def test_little_speech_is_little_evidence() -> None:
     states, levels = stream(200)
     states[:] = states[:1]
     levels[:] = -20.0
-    scores = ear.hear(states, levels, ear.begin(SpeakerPicture(torch.zeros(2 * WIDTH), 1e9))).probabilities.log()
-    calm = ear.known_bias[: len(EMOTIONS)].log_softmax(0)
-    distance = (scores - calm).norm(dim=1)
-    assert float(distance[0]) < 0.2 * float(distance[-1])
+    surest = ear.hear(states, levels, ear.begin(SpeakerPicture(torch.zeros(2 * WIDTH), 1e9))).probabilities.amax(1)
+    assert float(surest[0]) < 1.2 / len(EMOTIONS) < float(surest[-1])
+    assert bool((surest.diff() >= 0).all())
+    silent = ear.hear(states, torch.full((200,), -90.0), ear.begin()).probabilities
+    torch.testing.assert_close(silent, torch.full_like(silent, 1.0 / len(EMOTIONS)))
 
 
 def test_levels_of_states() -> None:
