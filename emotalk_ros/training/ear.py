@@ -46,7 +46,8 @@ class EarTrainingError(ValueError):
 
 @dataclass(frozen=True)
 class EarRecipe:
-    """How an ear is fitted; the values were chosen by cross-validation without RAVDESS (`docs/ear.md`).
+    """How an ear is fitted; the values were chosen by cross-validation on EMO-DB, with RAVDESS's
+    figures in view (`docs/ear.md` says where they had a part in a choice).
 
     `ridge` holds the weights small; `passes` over the clips with other draws; `folds` of the cross-validation by
     speakers; `burst_weight` of a collection of bursts against one of speech; `doubt` multiplies the
