@@ -60,9 +60,8 @@ def test_a_wheel_carries_every_recipe_message_and_file_of_the_network(monkeypatc
     monkeypatch.chdir(ROOT)
     pairs = read_configuration("pyproject.toml")["tool"]["setuptools"]["data-files"]
     carried = {f"{folder}/{Path(name).name}": name for folder, names in dict(pairs).items() for name in names}
-    wanted = [
-        path for top in ("config/training", "config/tables", "msg", "models") for path in (ROOT / top).rglob("*.*")
-    ]
+    tops = ("config/training", "config/tables", "config/servos", "msg", "models")
+    wanted = [path for top in tops for path in (ROOT / top).rglob("*") if path.is_file()]
     assert len(wanted) > 15
     names = [path.relative_to(ROOT).as_posix() for path in wanted]
     assert carried == {f"share/emotalk_ros/{name}": name for name in names}

@@ -97,7 +97,8 @@ def _follow(crew: Crew, expected: int, log: Path, progress: Callable[[str, float
     latest = [-1]
 
     def take(message: BlendshapeCoefficients) -> None:
-        latest.append(message.frame)
+        if message.kind == message.SPEECH:
+            latest.append(message.frame)
 
     node.create_subscription(BlendshapeCoefficients, "blendshapes", take, QoSProfile(depth=500))
     begun = changed = time.monotonic()

@@ -116,7 +116,8 @@ def test_two_faces_on_a_page(graph):
     with connect(address.replace("http", "ws") + "live") as page:
         page.send('{"type": "watch", "feed": "bo"}')
         time.sleep(0.5)
-        feelings.publish(emotion_state(["fear", "happy"], [0.25, 0.75], stamp_ns=1))
+        heard = FaceFrame(0, 1, np.zeros(52, np.float32), 1.0, np.array([0.25, 0.75], np.float32))
+        feelings.publish(emotion_state(["fear", "happy"], heard, heard.emotion))
         time.sleep(0.3)
         for face, value in zip(faces, (0.2, 0.8), strict=True):
             show(face, np.full((3, 52), value, np.float32))
