@@ -255,6 +255,11 @@ def sorted_unique(track: CoefficientTrack) -> CoefficientTrack:
     order = np.argsort(track.stamp_ns, kind="stable")
     _, first = np.unique(track.stamp_ns[order], return_index=True)
     keep = order[first]
+    return selected(track, keep)
+
+
+def selected(track: CoefficientTrack, keep: NDArray[np.integer] | NDArray[np.bool_]) -> CoefficientTrack:
+    """The frames of a track at the indices, or where the mask, `keep`."""
     return replace(
         track,
         stamp_ns=track.stamp_ns[keep],

@@ -16,6 +16,7 @@ from emotalk_ros.bags.tracks import (
     read_audio,
     read_coefficients,
     read_emotions,
+    selected,
 )
 from emotalk_ros.evaluation.replay_timing import frame_timing
 from emotalk_ros.motion.frame import FrameKind
@@ -29,7 +30,7 @@ class FaceRecording:
     Attributes:
         samples: (n,) mono, 16 kHz, from the first sample on.
         start_ns: stamp of the first sample.
-        face: the frames as recorded.
+        face: the frames as recorded, those made from audio.
         emotion: the emotion over time, or None when none was recorded.
         latency: seconds from the recording of a frame's sound to the recording of the frame, of those made from audio.
         problems: what is wrong, in words; empty when all frames are there, once, on the grid.
@@ -75,10 +76,10 @@ def read_recording(path: Path, audio: str, face: str, emotion: str, fps: float =
     samples = np.concatenate([segment.samples for segment in segments])
     recording = FaceRecording(samples, segments[0].stamp_ns, frames, emotions, np.zeros(0), fps, problems)
     ends = np.array([chunk.stamp_ns for chunk in track.chunks[1:]] + [2**62])
-    spoken = frames.kind == FrameKind.SPEECH
-    arrived = np.array(track.log_ns)[np.searchsorted(ends, frames.stamp_ns[spoken], side="right")]
-    recording.latency = (frames.log_ns[spoken] - arrived) / NS
     recording.problems += check_frames(recording)
+    recording.face = face_of_speech = selected(frames, frames.kind == FrameKind.SPEECH)
+    arrived = np.array(track.log_ns)[np.searchsorted(ends, face_of_speech.stamp_ns, side="right")]
+    recording.latency = (face_of_speech.log_ns - arrived) / NS
     return recording
 
 
