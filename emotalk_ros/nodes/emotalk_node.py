@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
+import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -41,7 +42,7 @@ from emotalk_ros.nodes.runtime import Throttled, run_program
 from emotalk_ros.srv import SetEmotion
 from emotalk_ros.streaming import FaceStream
 from emotalk_ros.streaming.worker import Worker, WorkerSettings
-from emotalk_ros.units import NS
+from emotalk_ros.units import NS, SAMPLE_RATE
 
 Transition = Callable[["EmotalkNode", LifecycleState], TransitionCallbackReturn]
 
@@ -248,12 +249,11 @@ class EmotalkNode(LifecycleNode):
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
-    def _make_worker(self, values: Values) -> Worker:
-        settings = table.stream_settings(values)
+    def _make_voice(self, values: Values) -> FaceStream:
         channel = values["audio.channel"]
-        self._stream = FaceStream(
+        return FaceStream(
             self._model,
-            settings,
+            table.stream_settings(values),
             self._controls(values),
             table.motion_settings(values),
             trust_stamps=table.input_settings(values).trust_stamps,
@@ -261,6 +261,11 @@ class EmotalkNode(LifecycleNode):
             live=True,
             ear=values["emotion.ear"],
         )
+
+    def _make_worker(self, values: Values) -> Worker:
+        # The first hops of a process are slow: they are made of silence, before anybody waits for them.
+        self._make_voice(values).push(np.zeros(SAMPLE_RATE, dtype=np.float32))
+        self._stream = self._make_voice(values)
         if values["output.pacing"] == "paced":
             self._pacer = Pacer(self._stream.fps, self._release, self._audio_clock)
         pace = WorkerSettings(
