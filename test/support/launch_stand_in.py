@@ -1,7 +1,7 @@
 """What the launch files use of `launch` and `launch_ros`, recorded instead of executed.
 
 Neither package is on PyPI. `load()` puts these in their place, so that the launch files are always loaded and their
-decisions are always tested; with the real packages they are run by `test/ros/test_real_launch.py`.
+decisions are always tested. The real packages are not used by any test.
 """
 
 import importlib.util
