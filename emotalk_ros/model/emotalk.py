@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers import initialization as init
 
+from emotalk_ros.model.conditioning import EmotionConditioned
 from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.encoder import SpeechEncoder
@@ -32,7 +33,7 @@ class EmotionClassifier(nn.Module):
         return self.out_proj(torch.tanh(self.dense(mean)))
 
 
-class EmoTalk(SpeechNetwork):
+class EmoTalk(EmotionConditioned, SpeechNetwork):
     """Speech to blendshape coefficients with content and emotion in separate embeddings.
 
     Two speech encoders; the content head gives C frames wide `content_dim`, the emotion head the embedding E832 and,
@@ -207,19 +208,6 @@ class EmoTalk(SpeechNetwork):
             if not encoder.on_frames:
                 encoder.feature_extractor.requires_grad_(False)
 
-    @torch.no_grad()
-    def set_prototypes(self, prototypes: Tensor) -> None:
-        """Store the mean emotion embedding per label, (L, E), for label control; `prototypes_set` becomes true."""
-        expected = tuple(self.emotion_prototypes.shape)
-        if tuple(prototypes.shape) != expected:
-            raise ValueError(
-                f"expected prototypes (labels, emotion) of shape {expected}, got {tuple(prototypes.shape)}"
-            )
-        if not torch.isfinite(prototypes).all():
-            raise ValueError("prototypes hold NaN or infinite values")
-        self.emotion_prototypes.copy_(prototypes)
-        self.prototypes_set.fill_(True)
-
     # The parts of forward, in order.
 
     def _encoders(self) -> list[SpeechEncoder]:
@@ -260,31 +248,6 @@ class EmoTalk(SpeechNetwork):
             return self.emotion_classifier(states.mean(1))
         valid = valid_mask(frames, states.shape[1])[..., None]
         return self.emotion_classifier(torch.where(valid, states, 0.0).sum(1) / frames[:, None].to(states.dtype))
-
-    def _mix_emotion(self, heard: Tensor, given: Tensor | None, blend: Tensor | None) -> Tensor:
-        if given is None:
-            if blend is not None:
-                raise ValueError("emotion_blend needs an emotion_embedding to blend with")
-            return heard
-        batch, size, width = heard.shape
-        if given.dim() != 3 or given.shape[0] != batch or given.shape[1] not in (1, size) or given.shape[2] != width:
-            raise ValueError(
-                f"expected emotion_embedding of shape ({batch}, {size} or 1, {width}), got {tuple(given.shape)}"
-            )
-        given = given.to(heard.dtype).expand_as(heard)
-        if blend is None:
-            return given
-        weight = blend.to(heard.dtype).view(-1, 1, 1)
-        return heard + weight * (given - heard)
-
-    def _level(self, level: Tensor | None, batch: int) -> Tensor:
-        weight = self.level_embedding.weight
-        if level is None:
-            level = torch.ones(batch, device=weight.device)
-        if level.shape != (batch,):
-            raise ValueError(f"expected level of shape ({batch},), got {tuple(level.shape)}")
-        level = level.to(weight.dtype)
-        return self.level_embedding(torch.stack([1 - level, level], dim=-1))
 
     def _decode(self, hidden: Tensor, emotion: Tensor) -> Tensor:
         for layer in self.decoder:

@@ -178,6 +178,22 @@ class SpeechToFace:
             raise ValueError(f"person weights must be non-negative and sum to 1, got {weights.tolist()}")
         return weights[None]
 
+    def _person_weights(self, person: Tensor | None, batch: int) -> Tensor:
+        """(B, num_persons) weights from indices, weights or None (person 0)."""
+        count = self.config.num_persons
+        if person is None:
+            person = torch.zeros(batch, dtype=torch.long, device=self.device)
+        if person.dim() == 1 and person.shape[0] == batch and not person.is_floating_point():
+            # Reading values stops a compiled graph, so only eager passes look.
+            if not torch.compiler.is_compiling() and not bool(((person >= 0) & (person < count)).all()):
+                raise ValueError(f"person must be 0..{count - 1}, got {person.tolist()}")
+            person = torch.nn.functional.one_hot(person.long(), count)
+        if person.shape != (batch, count):
+            raise ValueError(
+                f"expected person as ({batch},) int indices or ({batch}, {count}) weights, got {tuple(person.shape)}"
+            )
+        return person.to(self.dtype)
+
     def _level_input(self, level: float) -> Tensor:
         if not 0 <= level <= 1:
             raise ValueError(f"level must be 0..1, got {level}")

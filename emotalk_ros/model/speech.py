@@ -119,22 +119,6 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
             return features, torch.full((features.shape[0],), features.shape[1], device=features.device)
         return features, encoder.feature_lengths(lengths)
 
-    def _person_weights(self, person: Tensor | None, batch: int) -> Tensor:
-        """(B, num_persons) weights from indices, weights or None (person 0)."""
-        count = self.config.num_persons
-        if person is None:
-            person = torch.zeros(batch, dtype=torch.long, device=self.device)
-        if person.dim() == 1 and person.shape[0] == batch and not person.is_floating_point():
-            # Reading values stops a compiled graph, so only eager passes look.
-            if not torch.compiler.is_compiling() and not bool(((person >= 0) & (person < count)).all()):
-                raise ValueError(f"person must be 0..{count - 1}, got {person.tolist()}")
-            person = nn.functional.one_hot(person.long(), count)
-        if person.shape != (batch, count):
-            raise ValueError(
-                f"expected person as ({batch},) int indices or ({batch}, {count}) weights, got {tuple(person.shape)}"
-            )
-        return person.to(self.dtype)
-
 
 def build_encoder(config: SpeechConfig, sizes: Wav2Vec2Config, frontend: str) -> SpeechEncoder:
     """The encoder of `sizes` with its front end, causal if the configuration says so."""

@@ -13,6 +13,7 @@ from transformers import initialization as init
 
 from emotalk_ros.face.names import ARKIT_NAMES, EXPRESSION, INDEX, indices
 from emotalk_ros.model.causal import AttentionState, InputState
+from emotalk_ros.model.conditioning import EmotionConditioned
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.emotion_statistics import RunningStatistics, StatisticsState
 from emotalk_ros.model.inference import Analysis, SpeechToFace
@@ -115,7 +116,7 @@ class Adapter(nn.Module):
         return self.out(functional.gelu(self.dense(torch.cat([features[:, :, 0], layers], -1))))
 
 
-class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
+class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
     """Speech to blendshape coefficients with content and emotion in separate embeddings, streaming.
 
     As in EmoTalk (Peng et al., ICCV 2023): content and emotion embeddings, a decoder with biased causal self-attention
@@ -258,7 +259,7 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
         if not whole:
             state.content.kept = state.content.extend(content)[:, -self.config.decoder_reach :]
             state.heard.kept = state.heard.extend(heard)[:, -self.config.decoder_reach :]
-        emotion = self._mix(heard, emotion_embedding, emotion_blend)
+        emotion = self._mix_emotion(heard, emotion_embedding, emotion_blend)
         speech, closure, expression = self._decode(content, emotion, person, level, state)
         coefficients = speech + _rows(intensity, speech) * expression
         frame_logits = self.emotion_classifier(pooled) if size else pooled.new_zeros(batch, 0, self._labels)
@@ -303,7 +304,7 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
         """
         assert state.content.kept is not None and state.heard.kept is not None
         state.reset_decoder()
-        emotion = self._mix(state.heard.kept, emotion_embedding, emotion_blend)
+        emotion = self._mix_emotion(state.heard.kept, emotion_embedding, emotion_blend)
         speech, _, expression = self._decode(state.content.kept, emotion, person, level, state)
         return speech, expression
 
@@ -355,19 +356,6 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
         }
         with torch.inference_mode():
             return window["memory"].analyse(self, values, window["start"], window["frames"], controls)
-
-    @torch.no_grad()
-    def set_prototypes(self, prototypes: Tensor) -> None:
-        """Store the mean emotion embedding per label, (L, E), for label control; `prototypes_set` becomes true."""
-        expected = tuple(self.emotion_prototypes.shape)
-        if tuple(prototypes.shape) != expected:
-            raise ValueError(
-                f"expected prototypes (labels, emotion) of shape {expected}, got {tuple(prototypes.shape)}"
-            )
-        if not torch.isfinite(prototypes).all():
-            raise ValueError("prototypes hold NaN or infinite values")
-        self.emotion_prototypes.copy_(prototypes)
-        self.prototypes_set.fill_(True)
 
     # The parts of forward, in order.
 
@@ -431,25 +419,12 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
         own = -torch.div(-samples * self.config.fps, SAMPLE_RATE, rounding_mode="floor")
         return stretch(pooled, own, torch.full_like(own, size) if frames is None else frames, size)
 
-    def _mix(self, heard: Tensor, given: Tensor | None, blend: Tensor | None) -> Tensor:
-        if given is None:
-            if blend is not None:
-                raise ValueError("emotion_blend needs an emotion_embedding to blend with")
-            return heard
-        batch, size, width = heard.shape
-        if given.dim() != 3 or given.shape[0] != batch or given.shape[1] not in (1, size) or given.shape[2] != width:
-            raise ValueError(
-                f"expected emotion_embedding of shape ({batch}, {size} or 1, {width}), got {tuple(given.shape)}"
-            )
-        given = given.to(heard.dtype).expand_as(heard)
-        return given if blend is None else heard + blend.to(heard.dtype).view(-1, 1, 1) * (given - heard)
-
     def _decode(
         self, content: Tensor, emotion: Tensor, person: Tensor | None, level: Tensor | None, state: NetworkState
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Speech (B, T, 52), closure logits (B, T), expression (B, T, 52)."""
         batch, size = content.shape[:2]
-        styles = torch.cat([self._level(level, batch), self.person_embedding(self._person(person, batch))], -1)
+        styles = torch.cat([self._level(level, batch), self.person_embedding(self._person_weights(person, batch))], -1)
         hidden = torch.cat([content, styles[:, None].expand(-1, size, -1)], -1)
         if not state.speech:
             state.speech = [AttentionState() for _ in self.decoder]
@@ -473,30 +448,6 @@ class StreamingEmoTalk(SpeechToFace, PreTrainedModel):
         closing = torch.zeros_like(made)
         closing[..., _CLOSE] = sure[..., 0] * (made[..., _JAW].clamp(min=0.0) + self.config.seal)
         return made * factor + closing
-
-    def _level(self, level: Tensor | None, batch: int) -> Tensor:
-        weight = self.level_embedding.weight
-        if level is None:
-            level = torch.ones(batch, device=weight.device)
-        if level.shape != (batch,):
-            raise ValueError(f"expected level of shape ({batch},), got {tuple(level.shape)}")
-        level = level.to(weight.dtype)
-        return self.level_embedding(torch.stack([1 - level, level], -1))
-
-    def _person(self, person: Tensor | None, batch: int) -> Tensor:
-        """(B, num_persons) weights from indices, weights or None (person 0)."""
-        count = self.config.num_persons
-        if person is None:
-            person = torch.zeros(batch, dtype=torch.long, device=self.device)
-        if person.dim() == 1 and person.shape[0] == batch and not person.is_floating_point():
-            if not torch.compiler.is_compiling() and not bool(((person >= 0) & (person < count)).all()):
-                raise ValueError(f"person must be 0..{count - 1}, got {person.tolist()}")
-            person = functional.one_hot(person.long(), count)
-        if person.shape != (batch, count):
-            raise ValueError(
-                f"expected person as ({batch},) int indices or ({batch}, {count}) weights, got {tuple(person.shape)}"
-            )
-        return person.to(self.dtype)
 
 
 def _rows(intensity: Tensor | float, like: Tensor) -> Tensor | float:

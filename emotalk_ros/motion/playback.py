@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emotalk_ros.face.names import COUNT
 from emotalk_ros.motion.pacing import Schedule
+from emotalk_ros.motion.pipeline import ease
 
 _MOST = 18_000  # frames kept: ten minutes that arrived at once
 
@@ -79,10 +80,4 @@ class Playback:
         if len(self._times) > 1 and self._times[1] - begin <= 2.0 * self._interval:
             share = np.float32((now - begin) / max(self._times[1] - begin, 1e-9))
             return face + min(share, np.float32(1.0)) * (self._faces[1] - face)
-        return face * np.float32(1.0 - _ease((now - begin - self._stale) / max(self._rest_time, 1e-9)))
-
-
-def _ease(phase: float) -> float:
-    """0 before phase 0, 1 after phase 1, smooth between."""
-    phase = min(1.0, max(0.0, phase))
-    return phase * phase * (3.0 - 2.0 * phase)
+        return face * np.float32(1.0 - ease((now - begin - self._stale) / max(self._rest_time, 1e-9)))
