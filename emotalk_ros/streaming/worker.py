@@ -161,7 +161,7 @@ class Worker:
                     return
                 self._skip_if_behind(due)
         except AudioFormatError as error:
-            self._warn(kind_of(str(error)), f"audio refused: {error}")
+            self._warn("refused", f"audio refused: {error}")
             return
         for text in self._stream.take_warnings():
             self._warn(kind_of(text), f"audio: {text}")
@@ -236,5 +236,5 @@ def duration(chunk: PcmChunk) -> float:
 
 
 def kind_of(text: str) -> str:
-    """A warning without its figures: texts of the same kind are throttled together."""
+    """A warning of the intake without its figures; what is left are this package's own words, so kinds are few."""
     return re.sub(r"[-+\d.]+", "#", text)

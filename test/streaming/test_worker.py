@@ -248,6 +248,49 @@ def test_warnings_do_not_flood(clock):
     assert told[3:] == ["other", "gap 0 (97 more like this before)"]
 
 
+def test_22_000_random_messages_write_a_few_lines_a_second(bench, clock):
+    worker, _, _, _ = bench
+    lines, kinds = [], set()
+    throttled = Throttled(lambda text: lines.append((clock.now, text)), clock=clock)
+
+    def warn(kind, text):
+        kinds.add(kind)
+        throttled(kind, text)
+
+    worker._warn = warn
+    rng = np.random.default_rng(0)
+    encodings = ["s16le", "f32le", "f64be", "u8", "", "mp3"]
+    begin = clock.now
+    for k in range(22_000):  # 500 a second
+        clock.now += 0.002
+        word = "".join(map(chr, rng.integers(33, 0x2FFF, rng.integers(0, 2000 if k % 100 == 0 else 12))))
+        worker.offer(
+            PcmChunk(
+                rng.bytes(int(rng.integers(0, 400))),
+                word if rng.random() < 0.5 else encodings[rng.integers(6)],
+                int(rng.choice([0, 1, 2, 64, 65, 65535])),
+                int(rng.choice([0, 1, 999, 16000, 2**32 - 1])),
+                int(rng.integers(-(2**60), 2**60)),
+            )
+        )
+        worker.step(timeout=0.0)
+    seconds = clock.now - begin
+    assert len(kinds) < 30  # words of the code, none from outside
+    most = max(sum(at <= a < at + 1.0 for a, _ in lines) for at in np.arange(begin, clock.now))
+    assert len(lines) / seconds <= 0.8 * len(kinds) and most <= 4 * len(kinds)
+    refused = [text for _, text in lines if text.startswith("audio refused")]
+    assert 4 <= len(refused) <= 4 * (seconds / 5.0 + 1)
+    assert sum(len(text.encode()) for _, text in lines) < 500_000 and max(len(text) for _, text in lines) < 600
+
+
+def test_a_throttle_stays_small_whatever_the_kinds(clock):
+    told = []
+    warn = Throttled(told.append, kinds=10, clock=clock)
+    for k in range(1000):
+        warn(f"kind {k}", f"text {k}")
+    assert len(told) == 10 + 4 and len(warn._recent) == 11
+
+
 def test_capture_stamps_are_steady_and_follow():
     rng = np.random.default_rng(0)
     clock = CaptureClock(16000)
