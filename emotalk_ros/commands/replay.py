@@ -47,8 +47,8 @@ def replay(
         typer.Option(help="What a stamp means: begin or end of its chunk; auto: as its message type's publishers do."),
     ] = "auto",
     stamps: Annotated[
-        str, typer.Option(help="capture: stamps place the audio; none: chunks follow each other, whatever they say.")
-    ] = "capture",
+        str, typer.Option(help="What stamps are good for: auto, capture, publish or none, as the node's audio.stamps.")
+    ] = "auto",
     person: Annotated[int, typer.Option(help="Personal style, 0 to 23.")] = 0,
     level: Annotated[float, typer.Option(min=0.0, max=1.0, help="Intensity of the style.")] = 1.0,
     emotion: Annotated[str | None, typer.Option(help="Show this emotion instead of the one heard.")] = None,

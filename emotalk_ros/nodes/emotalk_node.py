@@ -256,7 +256,7 @@ class EmotalkNode(LifecycleNode):
             table.stream_settings(values),
             self._controls(values),
             table.motion_settings(values),
-            trust_stamps=table.input_settings(values).trust_stamps,
+            stamps=values["audio.stamps"],
             channel=None if channel < 0 else channel,
             live=True,
             ear=values["emotion.ear"],
@@ -469,7 +469,7 @@ class EmotalkNode(LifecycleNode):
         worker, stream = self._worker, self._stream
         if worker is None or stream is None:
             return report
-        self._judge(report, worker)
+        self._judge(report, worker, stream)
         values = self._table.values
         report.show(
             {
@@ -493,8 +493,8 @@ class EmotalkNode(LifecycleNode):
         if self._standing and current is not None and current.control is None:
             self._end_of_commands()
 
-    def _judge(self, report: Report, worker: Worker) -> None:
-        """Warn of silence on the topic, and of what happened since the last report."""
+    def _judge(self, report: Report, worker: Worker, stream: FaceStream) -> None:
+        """Warn of silence on the topic, of more than one publisher, and of what was lost since the last report."""
         now = time.monotonic()
         figures = worker.figures
         quiet = now - max(figures.last_arrival or 0.0, self._active_since)
@@ -503,8 +503,16 @@ class EmotalkNode(LifecycleNode):
             report.warn(f"no audio for {quiet:.0f} s: {reason}")
             if figures.last_arrival is None:
                 self._remind("quiet", f"no audio yet: {reason}")
-        for name, count in figures.new_faults().items():
-            if count:
+        if (publishers := self.count_publishers(self.resolve_topic_name("audio"))) > 1:
+            report.warn(f"{publishers} publishers share {self.resolve_topic_name('audio')}: only one can be heard")
+        intake = stream.intake
+        lost = figures.new_faults(
+            refused_messages=intake.rejected_chunks,
+            messages_dropped_from_the_queue=worker.backlog.dropped,
+            ms_of_audio_dropped=1000 * intake.dropped_samples // SAMPLE_RATE,
+        )
+        for name, count in lost.items():
+            if count > 0:
                 report.warn(f"{count} {name} in the last second")
 
 

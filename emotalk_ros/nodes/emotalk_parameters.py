@@ -71,9 +71,10 @@ PARAMETERS = (
     Row("audio.encoding", "s16le", "sample format, where audio.sample_rate is set", choices=ENCODINGS, live=False),
     Row(
         "audio.stamps",
-        "capture",
-        "what stamps are good for: capture: they place every chunk; none: chunks follow each other whatever their "
-        "stamps say (for speech synthesis that sends faster than it speaks and stamps with the time of sending)",
+        "auto",
+        "what stamps are good for: capture: they place every chunk; publish: they are times of sending: chunks follow "
+        "each other, stamps tell of pauses; none: only the first one counts; auto: capture, and publish for sound "
+        "that comes faster than its stamps allow",
         choices=STAMPS,
         live=False,
     ),

@@ -61,7 +61,7 @@ class FaceStream:
         settings: hop, context, look-ahead, frame rate; checked against the model (ValueError).
         controls: style and emotion.
         motion: settings of the stages; None hands out the network's coefficients as they are.
-        trust_stamps: False: chunks follow each other whatever their stamps say (see `TimelineSettings`).
+        stamps: what the stamps of chunks are good for: auto, capture, publish or none (see `audio.timeline.STAMPS`).
         channel: which channel of chunks to listen to, counted from 0; None: the mean of all.
         live: an emotion that was asked for by name stays when nobody speaks; False (recordings): it fades.
         ear: name or folder of the ear that hears the emotion, where the network has a speech trunk; "": the network's
@@ -75,7 +75,7 @@ class FaceStream:
         controls: Controls | None = None,
         motion: MotionSettings | None = DEFAULT_MOTION,
         *,
-        trust_stamps: bool = True,
+        stamps: str = "auto",
         channel: int | None = None,
         live: bool = False,
         ear: str = DEFAULT_EAR,
@@ -86,7 +86,7 @@ class FaceStream:
         """Emotions asked for at an instant of the audio; between them holds the emotion of `controls`."""
         # A gap as long as the context leaves nothing to go on from.
         gap = self._engine.settings.context
-        self._intake = AudioIntake(TimelineSettings(max_gap=gap, trust_stamps=trust_stamps), channel)
+        self._intake = AudioIntake(TimelineSettings(max_gap=gap, stamps=stamps), channel)
         self._pipeline = None if motion is None else MotionPipeline(motion, self.fps)
         self.controls = controls or Controls()
         if motion is not None:  # tables that stages make when first asked are made now, not in the first hop
