@@ -797,7 +797,8 @@ class Soak:
         np.savez(self.folder / "frames.npz", arrivals=arrivals, stamps=stamps, skips=self.listener.skips)
         pieces = pieces_of(diary)
         count = count_frames(pieces, [stamp for _, stamp in self.listener.frames])
-        windows = [(what.begin - 1.5, what.end + 1.0) for what in self.happened if what.away]
+        lag = 1.5 + self.words.max_lag  # what the node has heard, and not shown yet
+        windows = [(what.begin - lag, what.end + 1.0) for what in self.happened if what.away]
         away = [at for at in count.missing if any(a <= at <= b for a, b in windows)]
         lost = len(count.missing) - len(away)
         for at in count.missing:
