@@ -24,6 +24,7 @@ class Order(str, Enum):
 
     arkit = "arkit"
     livelink = "livelink"
+    livelink_udp = "livelink-udp"
 
 
 class Format(str, Enum):
@@ -51,7 +52,9 @@ def animate(
     form: Annotated[
         Format | None, typer.Option("--format", help="Default: by the output's suffix, csv for a folder.")
     ] = None,
-    order: Annotated[Order, typer.Option(help="Order of the columns: alphabetical or Apple's.")] = Order.arkit,
+    order: Annotated[
+        Order, typer.Option(help="Order of the columns: alphabetical, Live Link Face's files, its packets.")
+    ] = Order.arkit,
     fps: Annotated[
         float | None, typer.Option(min=10.0, max=120.0, help="Frames per second; default: the model's, 30.")
     ] = None,
