@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
     from emotalk_ros.evaluation.recording import FaceRecording
     from emotalk_ros.nodes.demo import DemoFiles
@@ -31,11 +31,11 @@ def demo(
     Leaves a rosbag2 with /audio, /blendshapes and /emotion and a picture in OUTPUT. Exit code 1: a frame is missing,
     doubled or off the grid, or a node failed.
     """
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
     from emotalk_ros.nodes.processes import RosMissingError, check_ros, interrupt_on_signals
 
-    console = Console()
+    console = Terminal()
     try:
         check_ros()
         from emotalk_ros.audio import AudioFormatError
@@ -51,7 +51,7 @@ def demo(
             recording = read_recording(files.bag, "/audio", "/blendshapes", "/emotion")
             draw(recording, files.picture, f"{files.speech.name}: speech to face")
     except (RosMissingError, DemoError, BagError, AudioFormatError, OSError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        Terminal(stderr=True).label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -81,7 +81,7 @@ def _run(files: DemoFiles, model: str, console: Console) -> None:
         "speaking": f"{files.speech.name} at real time: audio, face and emotion on topics",
         "recording": "finishing the bag",
     }
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (text_column("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(words["loading"], total=1.0)
         run_nodes(files, model, lambda stage, done: bars.update(task, description=words[stage], completed=done))

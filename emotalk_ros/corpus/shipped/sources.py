@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import soundfile
-from rich.console import Console
+from emotalk_ros.terminal import Terminal
 from rich.markup import escape
 from rich.progress import Progress
 
@@ -32,7 +32,7 @@ from emotalk_ros.corpus.store import CorpusError
 from emotalk_ros.files import LEFTOVERS, replacing
 from emotalk_ros.units import SAMPLE_RATE
 
-console = Console(stderr=True)
+console = Terminal(stderr=True)
 GITHUB = "https://github.com"
 FACEGOOD_FOLDER = "facegood"
 """What --collection and the folder of the studio takes are called."""
@@ -224,10 +224,10 @@ def build_collections(names: Iterable[str], request: Request) -> Iterator[str]:
             continue
         times, problems = build(name, request)
         for problem in problems:
-            console.print(f"[yellow]left out[/yellow] {name}/{escape(problem)}", highlight=False, soft_wrap=True)
+            console.print(f"[yellow]left out[/yellow] {name}/{escape(problem)}")
         aligned = [result for result in times.results.values() if not result.failed]
         hours = sum(result.phones[-1][2] for result in aligned) / 3600
         whole = len(aligned) + len(problems)
         yield f"{name}: {len(aligned)} of {whole} aligned, {hours:.2f} h, {COLLECTIONS[name].licence}"
     if (request.out / ".repositories").is_dir():
-        console.print(f"{request.out / '.repositories'} is needed no more", highlight=False)
+        console.print(f"{request.out / '.repositories'} is needed no more")
