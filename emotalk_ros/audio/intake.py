@@ -277,7 +277,8 @@ class AudioIntake:
         self._reset_next = self._reset_next and not reset
         self._out += len(samples)
         self.statistics.samples += len(samples)
-        return Segment(samples, stamp, reset)
+        # Resampling overshoots where the sound is clipped.
+        return Segment(np.clip(samples, -1.0, 1.0), stamp, reset)
 
     _reset_next = False
 
