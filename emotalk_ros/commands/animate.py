@@ -280,7 +280,9 @@ def _perform(
 
 
 def _bar(console: Any) -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
+
+    from emotalk_ros.terminal import text_column
 
     columns = (
         text_column("{task.description}"),

@@ -23,8 +23,6 @@ def average(
 ) -> None:
     """The mean of the weights of networks that were trained from common ones: often better than either."""
     from emotalk_ros.terminal import Terminal
-    from rich.markup import escape
-
     from emotalk_ros.training import average as averaging
 
     console = Terminal(stderr=True)

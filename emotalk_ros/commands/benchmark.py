@@ -32,10 +32,10 @@ def benchmark(
 
     The full-size network: `emotalk benchmark large --window 0`. It needs some minutes and up to 8 GB.
     """
-    from emotalk_ros.terminal import Terminal
     from rich.table import Table
 
     from emotalk_ros.model.benchmark import clip_cost, hop_cost
+    from emotalk_ros.terminal import Terminal
 
     if dtype not in ("float32", "bfloat16"):
         raise typer.BadParameter(f"{dtype!r} is not one of float32, bfloat16", param_hint="--dtype")

@@ -41,9 +41,8 @@ def convert(
     EmoTalk.pth yourself; its licence (CC BY-NC) is its authors'. A Hugging Face wav2vec2 folder as SRC makes a model
     with fresh heads whose encoders start from it.
     """
-    from emotalk_ros.terminal import Terminal
-
     from emotalk_ros.model import conversion
+    from emotalk_ros.terminal import Terminal
 
     console = Terminal()
     try:

@@ -125,11 +125,10 @@ def run(
     errors: Any,
 ) -> bool:
     """Evaluate, write and print; returns whether clips failed."""
-    from emotalk_ros.terminal import Terminal
-
     from emotalk_ros.evaluation.evaluate import evaluate as measure_all
     from emotalk_ros.evaluation.plain_json import to_json
     from emotalk_ros.files import write_text
+    from emotalk_ros.terminal import Terminal
 
     basis = chosen_face(face)
     with clip_progress(errors, "measuring") as progress:
@@ -163,7 +162,9 @@ def chosen_face(path: Path | None) -> Any:
 @contextmanager
 def clip_progress(console: Any, title: str) -> Iterator[Progress]:
     """A bar over clips; says how many came from an earlier run."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from emotalk_ros.terminal import text_column
 
     columns = (text_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -231,19 +232,18 @@ def _table(
     html: bool,
 ) -> bool:
     """The paper's table; returns whether clips failed."""
-    from emotalk_ros.terminal import Terminal
-
     from emotalk_ros.evaluation import paper_table
     from emotalk_ros.evaluation.plain_json import to_json
     from emotalk_ros.files import write_text
     from emotalk_ros.reports.paper_table import SHOWN, table_page
+    from emotalk_ros.terminal import Terminal
 
     if len(paths) != 1:
         raise ValueError("--table takes one corpus folder and no models: it trains them itself")
     table, corpus = paper_table.read_table(path), paths[0]
 
     def say(text: str) -> None:
-        errors.print(f"[bold]{text}[/bold]")
+        errors.print(text, style="bold")
 
     subjects, held_out = paper_table.train_table(table, corpus, output, console=errors, say=say)
     say(f"measuring on {len(held_out) if limit is None else min(limit, len(held_out))} clips of actors held out")
@@ -278,14 +278,13 @@ def _cross_drive(
     paths: list[Path], count: int, split: Path | None, output: Path, errors: Any, *, face: Path | None, seed: int
 ) -> bool:
     """Content of one clip, emotion of another; prints and writes OUTPUT/disentangling.json."""
-    from emotalk_ros.terminal import Terminal
-
     from emotalk_ros.corpus.store import Corpus
     from emotalk_ros.evaluation import disentangling
     from emotalk_ros.evaluation.plain_json import to_json
     from emotalk_ros.evaluation.subject import Subject
     from emotalk_ros.files import write_text
     from emotalk_ros.model import default_model_path
+    from emotalk_ros.terminal import Terminal
     from emotalk_ros.training.splits import read_split
 
     *models, folder = paths

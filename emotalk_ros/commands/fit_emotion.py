@@ -33,11 +33,10 @@ def fit_emotion(
     Encoders and decoder stay as they are. Nothing is written before the end.
     """
     import torch
-    from emotalk_ros.terminal import Terminal
-    from rich.markup import escape
 
     from emotalk_ros.corpus.store import Corpus
     from emotalk_ros.model import load_model
+    from emotalk_ros.terminal import Terminal
     from emotalk_ros.training.fit_emotion import Choices, fit
     from emotalk_ros.training.splits import read_split
 

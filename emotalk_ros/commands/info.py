@@ -17,12 +17,10 @@ def info(
     model: Annotated[Path | None, typer.Argument(help="Model folder; default: the one that ships.")] = None,
 ) -> None:
     """Prints form, sizes, look-ahead and emotions of a model."""
-    from emotalk_ros.terminal import Terminal
-    from rich.markup import escape
-
     from emotalk_ros.model import default_model_path, load_model
     from emotalk_ros.model.summary import summary
     from emotalk_ros.streaming import StreamSettings, WindowSchedule
+    from emotalk_ros.terminal import Terminal
 
     try:
         path = model or default_model_path()

@@ -69,14 +69,12 @@ def live(
             Voice(network, stream).warm_up()
             server.make_voice = lambda: Voice(network, stream)
             server.persons = int(getattr(network.config, "num_persons", 1))
-        console.print(f"[bold]{address}[/bold]")
+        console.print(address, style="bold")
         if not settings.local:
-            errors.print(
-                "[yellow]whoever knows this address can speak to this machine:[/yellow] the token in it is the only "
-                "lock. Browsers give the microphone to https or localhost only: use --certificate and --key, or "
-                f"ssh -L {server.port}:localhost:{server.port}.",
-                highlight=False,
-                soft_wrap=True,
+            errors.label(
+                "whoever knows this address can speak to this machine:",
+                "the token in it is the only lock. Browsers give the microphone to https or localhost only: use "
+                f"--certificate and --key, or ssh -L {server.port}:localhost:{server.port}.",
             )
         console.print("open it in a browser; Ctrl-C ends it")
         if browser and settings.local:

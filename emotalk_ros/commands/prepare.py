@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from emotalk_ros.terminal import Terminal
-
     from emotalk_ros.corpus.readers import Item, Problem, Summary
+    from emotalk_ros.terminal import Terminal
 
 app = typer.Typer(
     help="Turn recordings into a training corpus: each bad file is named, the rest is kept.", no_args_is_help=True
@@ -145,12 +144,11 @@ def phones(
     jobs: Jobs = 1,
 ) -> None:
     """Phone times of transcribed speech by forced alignment: SOURCE/phones.json, which other verbs read."""
-    from emotalk_ros.terminal import Terminal
-    from rich.markup import escape
     from rich.progress import Progress
 
     from emotalk_ros.corpus.phone_times import PHONES, Spoken, write_phone_times
     from emotalk_ros.corpus.readers.aligned import Utterance, find_utterances
+    from emotalk_ros.terminal import Terminal
 
     console = Terminal(stderr=True)
     with _reporting(console, "interrupted: the same command goes on from here"):
@@ -200,12 +198,12 @@ def motion_range(
 ) -> None:
     """How far each coefficient of a captured face goes and which go together; and how a corpus compares."""
     import numpy as np
-    from emotalk_ros.terminal import Terminal
 
     from emotalk_ros.corpus.motion_range import MotionRange
     from emotalk_ros.corpus.readers import read_livelink_csv
     from emotalk_ros.corpus.store import Corpus
     from emotalk_ros.face.names import ARKIT_NAMES, MOUTH
+    from emotalk_ros.terminal import Terminal
 
     with _reporting(Terminal(stderr=True), "interrupted"):
         found = MotionRange.measure(np.concatenate([read_livelink_csv(take) for take in takes]))
@@ -276,11 +274,10 @@ def shipped_corpora(
     jobs: Jobs = 2,
 ) -> None:
     """The corpora of the network that ships: real voices, Kokoro's, both recoloured into emotions, and studio takes."""
-    from emotalk_ros.terminal import Terminal
-    from rich.markup import escape
     from rich.progress import Progress
 
     from emotalk_ros.corpus.shipped.corpora import Choices, build_corpora
+    from emotalk_ros.terminal import Terminal
 
     console = Terminal(stderr=True)
     choices = Choices(jobs, seed, per_actor, portrayals, voices, speech_db, kokoro_hours, kokoro_voices, packed)
@@ -297,9 +294,8 @@ def shipped_corpora(
 
 
 @contextmanager
-def _reporting(console: Console, interrupted: str, clean_up: Callable[[], object] = lambda: None) -> Iterator[None]:
+def _reporting(console: Terminal, interrupted: str, clean_up: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Errors and Ctrl-C inside the block become a message and an exit code, after `clean_up`."""
-    from rich.markup import escape
 
     from emotalk_ros.corpus.espeak import SynthesizerUnavailableError
     from emotalk_ros.corpus.store import CorpusError
@@ -308,7 +304,7 @@ def _reporting(console: Console, interrupted: str, clean_up: Callable[[], object
         yield
     except KeyboardInterrupt:
         clean_up()
-        console.print(escape(interrupted))
+        console.print(interrupted)
         raise typer.Exit(130) from None
     except (CorpusError, SynthesizerUnavailableError, OSError) as error:
         clean_up()
@@ -326,12 +322,11 @@ def _run(
     attribution: str,
 ) -> None:
     """Reads all items into the corpus `out` under a progress bar, and prints what came of it."""
-    from emotalk_ros.terminal import Terminal
-    from rich.markup import escape
     from rich.progress import Progress
 
     from emotalk_ros.corpus.readers import Item, prepare
     from emotalk_ros.corpus.store import CorpusWriter, Source
+    from emotalk_ros.terminal import Terminal
 
     console = Terminal(stderr=True)
     again = f"interrupted: go on with --append (clips so far are in {out})"
@@ -356,22 +351,18 @@ def _run(
     _report(console, summary, found)
     if not writer.records:
         writer.discard()
-        console.print(
-            f"[red]error:[/red] nothing usable was found: no corpus written to {escape(str(out))}", highlight=False
-        )
+        console.label("error:", f"nothing usable was found: no corpus written to {out}")
         raise typer.Exit(1)
     writer.finish()
     typer.echo(out)
 
 
-def _report(console: Console, summary: Summary, found: int) -> None:
+def _report(console: Terminal, summary: Summary, found: int) -> None:
     """What was left out and why, then what was kept."""
-    from rich.markup import escape
     from rich.table import Table
 
     for problem in summary.problems:
-        text = escape(f"{problem.name}: {problem.reason}")
-        console.label("left out", text)
+        console.label("left out", f"{problem.name}: {problem.reason}")
     totals = Table("clips", "left out", "hours", "frames", "actors", "emotions", title="prepared")
     emotions = ", ".join(f"{name} {count}" for name, count in sorted(summary.emotions.items()))
     totals.add_row(

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from emotalk_ros.terminal import Terminal
     from rich.progress import TaskID
 
     from emotalk_ros.audio.messages import PcmFormat
     from emotalk_ros.face import FaceBasis
     from emotalk_ros.reports.replay_run import Live, Outcome
+    from emotalk_ros.terminal import Terminal
 
 
 def register(app: typer.Typer) -> None:
@@ -145,7 +145,7 @@ def _live(rate: float) -> Live:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, float], None]]:
+def _progress(console: Terminal) -> Iterator[Callable[[str, float], None]]:
     """A bar per stage while the work runs."""
     from rich.progress import Progress
 
@@ -176,10 +176,10 @@ def parse_format(text: str | None) -> PcmFormat | None:
 def _show(outcome: Outcome) -> None:
     """The findings on one screen."""
     from rich.box import SIMPLE_HEAD
-    from emotalk_ros.terminal import Terminal
     from rich.table import Table
 
     from emotalk_ros.evaluation.replay_findings import other_clock_text
+    from emotalk_ros.terminal import Terminal
 
     found = outcome.findings
     console = Terminal()

@@ -226,9 +226,7 @@ def receive(
         )
         take = Take(output, microphone)
         try:
-            take.record(
-                receiver, seconds, lambda text: errors.print(text)
-            )
+            take.record(receiver, seconds, lambda text: errors.print(text))
         except KeyboardInterrupt:
             errors.print("finishing")
         finally:

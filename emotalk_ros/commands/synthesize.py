@@ -68,9 +68,7 @@ def synthesize(
     installed. Every clip comes with exact phone times and 52 coefficients per frame. Can be stopped with Ctrl-C and run
     again.
     """
-    from emotalk_ros.terminal import Terminal
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from emotalk_ros.corpus.espeak import SynthesizerUnavailableError
     from emotalk_ros.corpus.kokoro import VOICES_VARIABLE, shared_kokoro
@@ -78,6 +76,7 @@ def synthesize(
     from emotalk_ros.corpus.speech_engines import available_engines
     from emotalk_ros.corpus.synthesize import SynthesisSettings
     from emotalk_ros.corpus.synthesize import synthesize as run
+    from emotalk_ros.terminal import Terminal, text_column
 
     console = Terminal()
     if kokoro_voices is not None:
@@ -92,9 +91,8 @@ def synthesize(
             console.label("error:", error)
             raise typer.Exit(2) from None
     if missing:
-        console.print(
-            f"[red]not installed: {', '.join(missing)}[/] (found: {', '.join(found) or 'none'}; apt install it)"
-        )
+        have = ", ".join(found) or "none"
+        console.label("error:", f"not installed: {', '.join(missing)} (found: {have}; apt install it)")
         raise typer.Exit(2)
     left_out = [e.value for e in Engine if e.value not in (*found, Engine.kokoro.value)]
     if not engine and left_out:

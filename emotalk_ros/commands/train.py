@@ -58,8 +58,6 @@ def train(
     processes or machines: accelerate launch --num_processes 2 -m emotalk_ros.cli train ...
     """
     from emotalk_ros.terminal import Terminal
-    from rich.markup import escape
-
     from emotalk_ros.training.recipe import RecipeError, load_recipe
 
     console = Terminal(stderr=True)
@@ -131,14 +129,13 @@ def train_ear(
     Prints recall, calibration and confusion on speakers held out, and writes them into the ear's card.
     """
     import torch
-    from emotalk_ros.terminal import Terminal
-    from rich.markup import escape
     from rich.progress import Progress
 
     from emotalk_ros.corpus.readers.emotional import SOURCES, read_voices
     from emotalk_ros.files import replacing_folder
     from emotalk_ros.model import ModelNotFoundError, load_model
     from emotalk_ros.model.ear import EarConfig, EarError
+    from emotalk_ros.terminal import Terminal
     from emotalk_ros.training.ear import Clips, EarRecipe, hear, hold_out_speakers, predict, train_ear, with_figures
     from emotalk_ros.training.ear_card import licence_doubts, report, sources, write_ear
     from emotalk_ros.training.ear_encoder import trunk_encoder
@@ -162,7 +159,7 @@ def train_ear(
             def tell(voice: Voice, problem: str | None) -> None:
                 progress.advance(task)
                 if problem:
-                    progress.console.print(f"left out {escape(str(voice.path))}: {escape(problem)}")
+                    progress.console.print(f"left out {voice.path}: {problem}")
 
             heard = Clips(hear(recordings, encoder, config, tell))
             rest, apart = hold_out_speakers(heard, hold_out or [])

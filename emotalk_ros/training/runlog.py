@@ -8,10 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from emotalk_ros.terminal import Terminal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from emotalk_ros.files import write_text
+from emotalk_ros.terminal import Terminal, text_column
 
 
 class RunLog:
@@ -81,7 +82,7 @@ class RunLog:
                 self._writer.add_scalar(f"{kind}/{name}", value, step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if kind != "train":
-            self.console.print(f"[bold]{kind}[/bold] at step {step}: {shown}")
+            self.console.print(f"{kind} at step {step}: {shown}")
         elif self.console.is_terminal:
             self._bar.update(self._task, description=f"loss {values['loss']:.4f}")
         else:
