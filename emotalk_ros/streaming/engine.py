@@ -83,7 +83,12 @@ def answered(work: Asking[T], model: FaceModel) -> T:
     try:
         request = next(work)
         while True:
-            request = work.send(model.analyse(request.audio, **request.arguments))
+            try:
+                answer = model.analyse(request.audio, **request.arguments)
+            except Exception as error:
+                request = work.throw(error)  # the work may go on without
+            else:
+                request = work.send(answer)
     except StopIteration as end:
         returned: T = end.value
         return returned
