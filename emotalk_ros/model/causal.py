@@ -6,8 +6,8 @@ outputs whose look-ahead lies within its input so far, so cutting the input into
 `reset()` of a state forgets the stream.
 
 Several streams run in one pass *side by side*: their new positions, n_1, n_2, .. of them, lie behind each other in one
-tensor (B, n_1 + n_2 + .., C) beside the list of these counts. What treats each position by itself is one product for all
-streams, so a network's weights are read once; only attention and convolutions look at single streams.
+tensor (B, n_1 + n_2 + .., C) beside the list of these counts. What treats each position by itself is one product for
+all streams, so a network's weights are read once; only attention and convolutions look at single streams.
 """
 
 from __future__ import annotations

@@ -71,8 +71,8 @@ class DecoderLayer(nn.Module):
     ) -> Tensor:
         """(B, T, D) hidden and (B, T, D) emotion embedding to (B, T, D). Frame t depends on frames up to t only.
 
-        `states`, for a layer with a `reach`: these are the next frames, `counts` of them, of streams side by side; None:
-        a stream of its own.
+        `states`, for a layer with a `reach`: these are the next frames, `counts` of them, of streams side by side;
+        None: a stream of its own.
         """
         if states is None:
             states, counts = [AttentionState()], [hidden.shape[1]]

@@ -13,6 +13,7 @@ from emotalk_ros.model.output import EmoTalkOutput
 from emotalk_ros.model.timing import published_frame_count
 from emotalk_ros.units import SAMPLE_RATE, frame_count
 
+
 class SpeechToFace:
     """What `EmoTalk` and the baselines share: input checks, frame counts, `predict`."""
 

@@ -261,7 +261,9 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
         if not whole:
             self._keep([content], [heard], [state])
         emotion = self._mix_emotion(heard, emotion_embedding, emotion_blend)
-        speech, closure, expression = self._decode(content, emotion, self._styles(person, level, batch), [size], [state])
+        speech, closure, expression = self._decode(
+            content, emotion, self._styles(person, level, batch), [size], [state]
+        )
         coefficients = speech + _rows(intensity, speech) * expression
         frame_logits = self.emotion_classifier(pooled) if size else pooled.new_zeros(batch, 0, self._labels)
         logits = None
@@ -308,7 +310,7 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
         pooled = self._pool(seen, states)
         heard = self.emotion_head(pooled)
         self._keep(contents, heard.split(counts, 1), states)
-        parts = self._shown(torch.cat(contents, 1), heard, counts, states, controls)
+        parts = self._shown(torch.cat(list(contents), 1), heard, counts, states, controls)
         told = _arrays(self.emotion_classifier(pooled), counts)
         labels = tuple(self.config.emotion_labels)
         nothing = np.zeros(len(labels), np.float32)
@@ -389,7 +391,7 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
         return StreamWindows(frames)
 
     def analyse_together(self, windows: Sequence[tuple[Array, Mapping[str, Any]]]) -> list[Analysis]:
-        """`analyse` of windows of several streams, each with its own `memory`, in one pass: audio (n,) and arguments."""
+        """`analyse` of windows of several streams, each with its own `memory`, in one pass: audio and arguments."""
         return analyse_windows(self, windows)
 
     def _infer(
@@ -515,7 +517,9 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
         speech = self._close(self.speech_output(hidden), closure)
         # The expression may follow the words' rhythm; the words learn nothing from it.
         shown = functional.gelu(self.emotion_condition(torch.cat([hidden.detach(), emotion], -1)))
-        moved = self.expression_output(self.emotion_decoder(shown, emotion, [state.expression for state in states], counts))
+        moved = self.expression_output(
+            self.emotion_decoder(shown, emotion, [state.expression for state in states], counts)
+        )
         expression = torch.zeros_like(speech)
         expression[..., EXPRESSIVE] = moved.to(expression.dtype)
         return speech, closure, expression

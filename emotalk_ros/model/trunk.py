@@ -165,7 +165,9 @@ class LocalAttention(nn.Module):
         keys, values = (split_heads(project(new), self.heads) for project in (self.k_proj, self.v_proj))
         asked = split_heads(self.q_proj(looking), self.heads)
         mixed = []
-        parts = zip(keys.split(list(counts), 2), values.split(list(counts), 2), asked.split(list(queries), 2), strict=True)
+        parts = zip(
+            keys.split(list(counts), 2), values.split(list(counts), 2), asked.split(list(queries), 2), strict=True
+        )
         for (key, value, query), state in zip(parts, states, strict=True):
             seen, _ = state.extend(key, value)
             if query.shape[2]:
@@ -185,9 +187,7 @@ class TrunkLayer(nn.Module):
         self.fc2 = nn.Linear(feedforward, width)
         self.final_layer_norm = nn.LayerNorm(width)
 
-    def forward(
-        self, new: Tensor, counts: Sequence[int], states: Sequence[AttentionState]
-    ) -> tuple[Tensor, list[int]]:
+    def forward(self, new: Tensor, counts: Sequence[int], states: Sequence[AttentionState]) -> tuple[Tensor, list[int]]:
         """New inputs of segments side by side (B, n_1 + n_2 + .., C) to the outputs (B, m_1 + m_2 + .., C) that they
         complete, `right` positions later than they come, and the m of each.
         """

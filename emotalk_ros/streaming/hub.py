@@ -71,12 +71,17 @@ class Passes:
             self._running.append(running)
 
     @property
+    def mean(self) -> float | None:
+        """Voices of a pass, on average; None before the first."""
+        return self.requests / self.passes if self.passes else None
+
+    @property
     def busy(self) -> bool:
         """Whether work is under way."""
         return bool(self._running)
 
     def turn(self) -> None:
-        """One pass for those that ask (the longest waiting first, `most` at a time); each goes on to its next request."""
+        """One pass for those that ask (the longest waiting first, `most` at a time); each goes on to its next."""
         asking, self._running = self._running[: self.most], self._running[self.most :]
         if not asking:
             return

@@ -345,7 +345,9 @@ class FaceStream:
     def _pieces(self, samples: Samples, stamp_ns: int | None) -> Work:
         for at in range(0, len(samples), self._piece):
             piece, begins = samples[at : at + self._piece], not self.open
-            frames = yield from self._engine.feeding(piece, None if stamp_ns is None else stamp_ns + at * NS // SAMPLE_RATE)
+            frames = yield from self._engine.feeding(
+                piece, None if stamp_ns is None else stamp_ns + at * NS // SAMPLE_RATE
+            )
             stamp = self._engine.end_ns - len(piece) * NS // SAMPLE_RATE
             yield Step(piece, stamp, self._moved(frames), begins)
 

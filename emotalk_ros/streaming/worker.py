@@ -27,7 +27,6 @@ from emotalk_ros.streaming.session import FaceStream, Step
 from emotalk_ros.streaming.statistics import Figures
 from emotalk_ros.units import NS, SAMPLE_RATE
 
-
 _FAILURES = 3
 """Passes of the network that fail one after the other before another network is asked for."""
 
@@ -93,7 +92,7 @@ class Crew:
                 self._thread.start()
 
     def remove(self, worker: Worker, timeout: float = 30.0) -> None:
-        """Serve it no more, after the hop at hand; the last one ends the thread. Raises RuntimeError when it does not."""
+        """Serve it no more, after the hop at hand; the last one ends the thread. RuntimeError when it does not."""
         with self.ready:
             if worker in self._workers:
                 self._workers.remove(worker)

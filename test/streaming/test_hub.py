@@ -1,4 +1,4 @@
-"""Many voices on one network: each gets what it gets alone, whenever voices come, go, pause, and however audio is cut."""
+"""Many voices on one network: each gets what it gets alone, whenever voices come and go, however audio is cut."""
 
 import numpy as np
 import pytest
