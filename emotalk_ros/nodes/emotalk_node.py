@@ -374,13 +374,7 @@ class EmotalkNode(LifecycleNode):
         )
         several = len(self._voices) != 1
         if several:
-            passes = crew.passes
-            report.show(
-                {
-                    "voices": len(self._voices),
-                    "voices_per_pass": passes.requests / passes.passes if passes.passes else 0.0,
-                }
-            )
+            report.show({"voices": len(self._voices), "voices_per_pass": crew.passes.mean})
         for voice in list(self._voices.values()):
             voice.report(report, named=several)
         return report
