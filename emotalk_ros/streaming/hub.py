@@ -7,8 +7,11 @@ each hears is what it would hear alone (1e-5). Voices come and go at any time; n
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -125,6 +128,73 @@ def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "out of memory" in str(error)
 
 
+class PassThread:
+    """A thread that runs the work of many voices pass by pass, for those who wait for results (a web server).
+
+    Safe to call from any thread.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._given: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._passes: dict[int, Passes] = {}  # by network
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[[], Any]) -> Future[Any]:
+        """Call a function in the thread, between two passes."""
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except Exception as error:
+                    future.set_exception(error)
+
+        self._given.put(run)
+        return future
+
+    def work(self, model: FaceModel, work: Asking[Any]) -> Future[Any]:
+        """Run work of a voice on this network, together with what other voices ask; what it returns."""
+        future: Future[Any] = Future()
+
+        def finished(value: Any, error: BaseException | None) -> None:
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+        def start() -> None:
+            if future.set_running_or_notify_cancel():
+                self._passes.setdefault(id(model), Passes(model, self._most)).start(work, finished)
+
+        self._given.put(start)
+        return future
+
+    def stop(self) -> None:
+        """End the thread after the pass at hand; work that has not ended stays as it is."""
+        self._given.put(None)
+
+    @property
+    def mean(self) -> float | None:
+        """Voices of a pass, on average; None before the first."""
+        passes = sum(p.passes for p in self._passes.values())
+        return sum(p.requests for p in self._passes.values()) / passes if passes else None
+
+    def _run(self) -> None:
+        while True:
+            busy = [passes for passes in self._passes.values() if passes.busy]
+            while not busy or not self._given.empty():
+                start = self._given.get()
+                if start is None:
+                    return
+                start()
+                busy = [passes for passes in self._passes.values() if passes.busy]
+            for passes in busy:
+                passes.turn()
+
+
 class VoiceHub:
     """One network for many voices. Not safe to call from two threads at once.
 
@@ -170,7 +240,7 @@ class VoiceHub:
             errors.extend([] if error is None else [error])
 
         for voice, work in works.items():
-            self._passes.start(stepped(work, _Collect(frames[voice])), note)
+            self._passes.start(stepped(work, Collect(frames[voice])), note)
         while self._passes.busy:
             self._passes.turn()
         if errors:
@@ -179,10 +249,13 @@ class VoiceHub:
 
 
 @dataclass
-class _Collect:
+class Collect:
+    """Takes the frames of steps, for `stepped`."""
+
     frames: list[FaceFrame]
 
     def __call__(self, step: Step) -> None:
+        """Go on."""
         self.frames += step.frames
 
 

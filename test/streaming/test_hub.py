@@ -1,5 +1,7 @@
 """Many voices on one network: each gets what it gets alone, whenever voices come and go, however audio is cut."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from emotalk_ros.model.streaming_config import StreamingEmoTalkConfig
 from emotalk_ros.model.streaming_emotalk import StreamingEmoTalk
 from emotalk_ros.motion import MotionSettings
 from emotalk_ros.streaming import Controls, FaceStream, StreamSettings, VoiceHub
-from emotalk_ros.streaming.hub import Passes
+from emotalk_ros.streaming.hub import Collect, Passes, PassThread, stepped
 
 SIZES = {
     "trunk_width": 32, "trunk_heads": 4, "trunk_ff": 48, "trunk_segment": 20, "content_dim": 32, "level_dim": 8,
@@ -119,6 +121,29 @@ def test_one_pass_serves_all_voices(model):
     assert passes and set(passes) == {6}
 
 
+def test_a_thread_answers_all_who_wait_in_one_pass(model):
+    """The web server's way: whatever was asked while the thread was busy shares the next pass."""
+    passes, frames, go = [], [[] for _ in range(3)], threading.Event()
+    hear = model.hear
+    model.hear = lambda samples, states, controls: passes.append(len(samples)) or hear(samples, states, controls)
+    thread = PassThread()
+    try:
+        thread.call(go.wait)
+        works = [stepped(voice(model, n, 0.1).work(sound(n, 0.5)), Collect(frames[n])) for n in range(3)]
+        done = [thread.work(model, work) for work in works]
+        failing = thread.call(lambda: 1 / 0)
+        go.set()
+        assert [future.result(60.0) for future in done] == [False] * 3
+        with pytest.raises(ZeroDivisionError):
+            failing.result(60.0)
+    finally:
+        del model.hear
+        thread.stop()
+    assert set(passes) == {3} and thread.mean == 3.0
+    for number, made in enumerate(frames):
+        same(made, voice(model, number, 0.1).push(sound(number, 0.5)))
+
+
 def test_a_voice_with_bad_audio_harms_no_other(model):
     hub = VoiceHub(model)
     good, bad = voice(model, 0, 0.1), voice(model, 1, 0.1)
@@ -156,8 +181,6 @@ def test_out_of_memory_halves_the_pass_and_the_voices_go_on(model):
     voices, failed, frames = [voice(Small(), n, 0.1) for n in range(6)], [], []
 
     def work(stream, audio):
-        from emotalk_ros.streaming.hub import stepped
-
         try:
             yield from stepped(stream.work(audio), lambda step: frames.extend(step.frames))
         except torch.OutOfMemoryError as error:
