@@ -137,6 +137,7 @@ def _node(context, kind, program: str, name: str, parameters: list, respawn: boo
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         output="screen",
         emulate_tty=True,
+        additional_env={"EMOTALK_PARENT": str(os.getpid())},  # nodes end with their `ros2 launch`, even a killed one
         respawn=respawn,
         respawn_delay=_number(context, "respawn_delay") if respawn else None,
     )

@@ -21,6 +21,14 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 
+def _when_it_ends(event, context):
+    if context.is_shutdown:
+        return []
+    if event.returncode:  # an exception is the only way to end `ros2 launch` with a status other than 0
+        raise RuntimeError(f"the replay ended with status {event.returncode}: the reason is in its log, above")
+    return [Shutdown(reason="the report is written")]
+
+
 def _setup(context):
     value = {name: LaunchConfiguration(name).perform(context) for name in ("bag", "mode", "output", "model", "rate")}
     if not value["bag"]:
@@ -38,10 +46,7 @@ def _setup(context):
         output="screen",
         emulate_tty=True,
     )
-    actions = [
-        report,
-        RegisterEventHandler(OnProcessExit(target_action=report, on_exit=[Shutdown(reason="the report is written")])),
-    ]
+    actions = [report, RegisterEventHandler(OnProcessExit(target_action=report, on_exit=_when_it_ends))]
     if live:
         share = get_package_share_directory("emotalk_ros")
         arguments = {"source": "topic", "model": value["model"], "namespace": LaunchConfiguration("namespace")}

@@ -67,6 +67,7 @@ def _node(context, program: str, parameters: list):
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         output="screen",
         emulate_tty=True,
+        additional_env={"EMOTALK_PARENT": str(os.getpid())},  # nodes end with their `ros2 launch`, even a killed one
         respawn=respawn,
         respawn_delay=2.0 if respawn else None,
     )

@@ -24,7 +24,6 @@ class Order(str, Enum):
 
     arkit = "arkit"
     livelink = "livelink"
-    livelink_udp = "livelink-udp"
 
 
 class Format(str, Enum):
@@ -52,9 +51,7 @@ def animate(
     form: Annotated[
         Format | None, typer.Option("--format", help="Default: by the output's suffix, csv for a folder.")
     ] = None,
-    order: Annotated[
-        Order, typer.Option(help="Order of the columns: alphabetical, Live Link Face's files, its packets.")
-    ] = Order.arkit,
+    order: Annotated[Order, typer.Option(help="Order of the columns: alphabetical or Apple's.")] = Order.arkit,
     fps: Annotated[
         float | None, typer.Option(min=10.0, max=120.0, help="Frames per second; default: the model's, 30.")
     ] = None,
@@ -97,9 +94,9 @@ def animate(
     csv: a `time` column in seconds, then the 52 named columns. npz: time, coefficients, names, fps, activity, emotion,
     emotion_labels. json: per frame time, coefficients, activity, emotion.
     """
-    from emotalk_ros.terminal import Terminal
+    from rich.console import Console
 
-    console, errors = Terminal(), Terminal(stderr=True)
+    console, errors = Console(), Console(stderr=True)
     try:
         jobs = plan(audio, output, form.value if form else None)
         from emotalk_ros.motion import MotionSettings
@@ -138,12 +135,13 @@ def animate(
                     _summary(job, motion, time.perf_counter() - begin), highlight=False, soft_wrap=True
                 )
     except (OSError, ValueError, RuntimeError) as error:
-        errors.label("error:", error)
+        errors.print("[red]error:[/red]", end=" ")
+        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("stopped; finished files are whole, nothing half-written is left")
         raise typer.Exit(130) from None
-    console.print(f"wrote {len(jobs)} file{'s' * (len(jobs) > 1)}")
+    console.print(f"wrote {len(jobs)} file{'s' * (len(jobs) > 1)}", highlight=False)
 
 
 @dataclass(frozen=True)
@@ -280,14 +278,12 @@ def _perform(
 
 
 def _bar(console: Any) -> Progress:
-    from rich.progress import BarColumn, Progress, TimeRemainingColumn
-
-    from emotalk_ros.terminal import text_column
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        text_column("{task.description}"),
+        TextColumn("{task.description}"),
         BarColumn(),
-        text_column("{task.completed:.0f} s"),
+        TextColumn("{task.completed:.0f} s"),
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, transient=True)

@@ -31,13 +31,13 @@ def expressiveness(
     An emotion grows with its intensity when `x.5` is about 0.5 and `x2` about 2; the lips keep their words when the
     gap is about 1 and closures stay closed.
     """
-    from emotalk_ros.terminal import Terminal
+    from rich.console import Console
 
-    console, errors = Terminal(), Terminal(stderr=True)
+    console, errors = Console(), Console(stderr=True)
     try:
         with errors.status("performing"):
             rows = _measure(audio, model, person, face, seconds)
-        Terminal(width=max(console.width, 110)).print(_table(rows))
+        Console(width=max(console.width, 110)).print(_table(rows))
         if output is not None:
             import json
             from dataclasses import asdict
@@ -46,7 +46,8 @@ def expressiveness(
 
             write_text(output, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     except (OSError, ValueError, RuntimeError) as error:
-        errors.label("error:", error)
+        errors.print("[red]error:[/red]", end=" ")
+        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("stopped; nothing was written")

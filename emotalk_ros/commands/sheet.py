@@ -40,9 +40,9 @@ def sheet(
     yaw: Annotated[float, typer.Option(min=-75.0, max=75.0, help="Turn of the head to its left, degrees.")] = 0.0,
 ) -> None:
     """Draw a sheet of stills: eight emotions by intensities, for one person or for several, with or without names."""
-    from emotalk_ros.terminal import Terminal
+    from rich.console import Console
 
-    console, errors = Terminal(), Terminal(stderr=True)
+    console, errors = Console(), Console(stderr=True)
     try:
         from emotalk_ros.face import read_basis
         from emotalk_ros.reports import sheet as sheets
@@ -62,14 +62,15 @@ def sheet(
             picture = sheets.draw_sheet(stills, columns, size, read_basis(face), said, yaw)
             sheets.save_picture(picture, output)
     except (OSError, ValueError) as error:
-        errors.label("error:", error)
+        errors.print("[red]error:[/red]", end=" ")
+        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("stopped; nothing half-written is left")
         raise typer.Exit(130) from None
-    console.print(f"{output}: {len(stills)} faces")
+    console.print(f"{output}: {len(stills)} faces", highlight=False, soft_wrap=True)
     if key:
-        console.print(f"key: {key}")
+        console.print(f"key: {key}", highlight=False, soft_wrap=True)
 
 
 def _numbers(text: str) -> list[float]:

@@ -68,7 +68,9 @@ def synthesize(
     installed. Every clip comes with exact phone times and 52 coefficients per frame. Can be stopped with Ctrl-C and run
     again.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from emotalk_ros.corpus.espeak import SynthesizerUnavailableError
     from emotalk_ros.corpus.kokoro import VOICES_VARIABLE, shared_kokoro
@@ -76,9 +78,8 @@ def synthesize(
     from emotalk_ros.corpus.speech_engines import available_engines
     from emotalk_ros.corpus.synthesize import SynthesisSettings
     from emotalk_ros.corpus.synthesize import synthesize as run
-    from emotalk_ros.terminal import Terminal, text_column
 
-    console = Terminal()
+    console = Console()
     if kokoro_voices is not None:
         os.environ[VOICES_VARIABLE] = str(kokoro_voices)  # for the workers too
     found = available_engines()
@@ -88,11 +89,12 @@ def synthesize(
         try:
             shared_kokoro()
         except SynthesizerUnavailableError as error:
-            console.label("error:", error)
+            console.print(f"[red]{escape(str(error))}[/]", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
     if missing:
-        have = ", ".join(found) or "none"
-        console.label("error:", f"not installed: {', '.join(missing)} (found: {have}; apt install it)")
+        console.print(
+            f"[red]not installed: {', '.join(missing)}[/] (found: {', '.join(found) or 'none'}; apt install it)"
+        )
         raise typer.Exit(2)
     left_out = [e.value for e in Engine if e.value not in (*found, Engine.kokoro.value)]
     if not engine and left_out:
@@ -112,7 +114,7 @@ def synthesize(
             fps=fps,
             sentences=read_sentences(sentences) if sentences else default_sentences(),
         )
-        columns = (BarColumn(), MofNCompleteColumn(), text_column("{task.fields[made]}"))
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[made]}"))
         with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
             task = progress.add_task("sentences", total=None, made="")
 
@@ -124,8 +126,8 @@ def synthesize(
         console.print(f"stopped; the same command goes on with {out}")
         raise typer.Exit(130) from None
     except (ValueError, ImportError, OSError) as error:
-        console.label("error:", error)
+        console.print(f"[red]{error}[/]")
         raise typer.Exit(1) from None
     for problem in result.problems:
-        console.label("left out:", problem)
+        console.print(f"[yellow]left out:[/] {problem}")
     console.print(f"{out}: {result.clips} clips, {result.seconds / 3600:.2f} h")

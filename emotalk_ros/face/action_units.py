@@ -45,6 +45,8 @@ TABLE: dict[int, tuple[str, ...]] = {
     29: ("jawForward",),
     34: ("cheekPuff",),
     45: ("eyeBlinkLeft", "eyeBlinkRight"),
+    61: ("eyeLookOutLeft", "eyeLookInRight"),
+    62: ("eyeLookInLeft", "eyeLookOutRight"),
     63: ("eyeLookUpLeft", "eyeLookUpRight"),
     64: ("eyeLookDownLeft", "eyeLookDownRight"),
 }
@@ -75,6 +77,8 @@ NAMES: dict[int, str] = {
     29: "jaw thrust",
     34: "cheek puff",
     45: "blink",
+    61: "eyes turn left",
+    62: "eyes turn right",
     63: "eyes up",
     64: "eyes down",
 }

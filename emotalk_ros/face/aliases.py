@@ -299,10 +299,8 @@ def parse_mapping(text: str) -> MappingFile:
     """
     import yaml
 
-    from emotalk_ros.settings_files import parse_yaml
-
     try:
-        content = parse_yaml(text)
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise MappingError(f"not YAML ({error})") from error
     if not isinstance(content, dict):

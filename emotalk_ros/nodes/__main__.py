@@ -14,6 +14,8 @@ PROGRAMS = (
     "servo_node",
     "speaker_node",
     "say_node",
+    "hri_node",
+    "marker_node",
     "face_viewer_node",
     "livelink_node",
     "vmc_node",

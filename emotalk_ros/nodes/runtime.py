@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -30,11 +30,19 @@ def run_program(
 ) -> NoReturn:
     """The whole of a node program: `--help`, or the node until its end; exits with its status."""
     words = sys.argv[1:] if args is None else list(args)
-    sys.exit(0 if asked_for_help(words, program, about, rows) else run_node(make, args))
+    if asked_for_help(words, program, about, rows):
+        sys.exit(0)
+    status = run_node(make, args)
+    # The interpreter would take down torch object by object: seconds on a busy machine, and launch waits no longer
+    # than five. Everything is closed by now.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
-    """Run one node until Ctrl-C, SIGTERM, or its own end (a `NodeError`, or its `finished` attribute turns true).
+    """Run a node until SIGINT, SIGTERM, SIGHUP, or its own end (a `NodeError`, or its `finished` attribute turns true).
 
     The node's `close()`, where it has one, is called before its publishers go. Returns the exit status.
     """
@@ -69,12 +77,17 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
 
 
 class _Asked:
-    """Whether SIGINT or SIGTERM came. The second one interrupts what the first one waits for."""
+    """Whether SIGINT, SIGTERM or SIGHUP came. The second one interrupts what the first one waits for.
+
+    SIGHUP comes when the terminal is closed or `ros2 launch` is killed; under nohup it stays ignored.
+    """
 
     def __init__(self) -> None:
         self._came = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._came:
@@ -92,8 +105,9 @@ def _orphaned() -> bool:
 
 
 def _let_nothing_interrupt() -> None:
-    """A terminal and `ros2 launch` both send SIGINT: the second one must not cut the tidying short."""
+    """A terminal and `ros2 launch` both send SIGINT (or SIGHUP): the second one must not cut the tidying short."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _fatal(node: Node | None, text: str) -> None:
@@ -102,17 +116,12 @@ def _fatal(node: Node | None, text: str) -> None:
 
 
 class Throttled:
-    """Warnings that do not flood the log: of each kind of trouble at most `burst` lines in a `period`.
-
-    What counts is the kind, a word of the caller's, and not the text: a text that holds what a stranger sent is new
-    every time. How many were left out stands in the next line of that kind. Safe to call from several threads.
+    """Warnings that do not flood the log: the same text once a `period`, and at most `burst` texts of one kind.
 
     Args:
         warn: takes the text, for instance `node.get_logger().warning`.
-        period: seconds; the same text comes once in it.
-        burst: lines of one kind in a period.
-        kinds: how many kinds are told apart; what is beyond shares one kind, so that memory and log stay bounded.
-        longest: characters of a line.
+        period: seconds.
+        burst: different texts of one kind in a period.
         clock: monotonic seconds.
     """
 
@@ -120,43 +129,27 @@ class Throttled:
         self,
         warn: Callable[[str], object],
         period: float = 5.0,
-        burst: int = 4,
-        kinds: int = 32,
-        longest: int = 500,
+        burst: int = 8,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._warn = warn
         self._period = period
         self._burst = burst
-        self._kinds = kinds
-        self._longest = longest
         self._clock = clock
         self._recent: dict[str, dict[str, float]] = {}
-        self._left_out: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._suppressed: dict[str, int] = {}
 
     def __call__(self, kind: str, text: str) -> None:
         """Say `text` unless it, or enough of its `kind`, was said a moment ago."""
-        if len(text) > self._longest:
-            text = f"{text[: self._longest]}... ({len(text)} characters)"
-        with self._lock:
-            text_now = self._admitted(kind, text)
-        if text_now:
-            self._warn(text_now)
-
-    def _admitted(self, kind: str, text: str) -> str:
-        """The line to write, or "" for none."""
         now = self._clock()
-        if kind not in self._recent and len(self._recent) >= self._kinds:
-            kind = "others"
         recent = {t: at for t, at in self._recent.get(kind, {}).items() if now - at < self._period}
-        self._recent[kind] = recent
         if text in recent or len(recent) >= self._burst:
-            self._left_out[kind] = self._left_out.get(kind, 0) + 1
-            return ""
-        recent[text] = now
-        left_out = self._left_out.pop(kind, 0)
-        return f"{text} ({left_out} more like this before)" if left_out else text
+            self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
+        else:
+            recent[text] = now
+            suppressed = self._suppressed.pop(kind, 0)
+            self._warn(f"{text} ({suppressed} more like this before)" if suppressed else text)
+        self._recent[kind] = recent
 
 
 def asked_for_help(words: Sequence[str], program: str, about: str, rows: Sequence[Row]) -> bool:

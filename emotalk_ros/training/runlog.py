@@ -9,10 +9,9 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from emotalk_ros.files import write_text
-from emotalk_ros.terminal import Terminal, text_column
 
 
 class RunLog:
@@ -26,7 +25,7 @@ class RunLog:
         self._began, self._first = time.monotonic(), start
         if not active:
             return
-        self.console = console or Terminal(stderr=True)
+        self.console = console or Console(stderr=True)
         _truncate(self._path, start)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (kept open for the run)
         try:
@@ -36,12 +35,12 @@ class RunLog:
         except ImportError:
             self.say("TensorBoard is not installed: losses go to log.jsonl only (pip install tensorboard)")
         self._bar = Progress(
-            text_column("{task.description}"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            text_column("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
-            text_column("left"),
+            TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=self.console,
             disable=not self.console.is_terminal,
@@ -82,7 +81,7 @@ class RunLog:
                 self._writer.add_scalar(f"{kind}/{name}", value, step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if kind != "train":
-            self.console.print(f"{kind} at step {step}: {shown}")
+            self.console.print(f"[bold]{kind}[/bold] at step {step}: {shown}", highlight=False, soft_wrap=True)
         elif self.console.is_terminal:
             self._bar.update(self._task, description=f"loss {values['loss']:.4f}")
         else:
@@ -96,7 +95,7 @@ class RunLog:
     def say(self, text: str) -> None:
         """A line on the terminal."""
         if self.active:
-            self.console.print(text)
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def read_log(folder: Path, kind: str = "train") -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Decisions of the launch files: what is started again, what ends everything, which values are refused."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +8,8 @@ from types import SimpleNamespace
 import ament_index_python.packages
 import launch_stand_in
 import pytest
+
+from emotalk_ros.nodes.processes import PARENT_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEECH = str(ROOT / "examples" / "speech" / "demo.ogg")
@@ -114,6 +117,22 @@ def test_what_the_demo_and_the_replay_pass_on_is_declared(load):
     replay, _ = launch_stand_in.evaluate(load("replay_evaluation"), {"bag": "my_bag", "mode": "live"})
     (included,) = [a for a in replay if type(a).__name__ == "IncludeLaunchDescription"]
     assert dict(included.launch_arguments).keys() <= declared
+
+
+def test_a_replay_that_fails_is_a_failure_of_its_launch(load):
+    module = load("replay_evaluation")
+    actions, _ = launch_stand_in.evaluate(module, {"bag": "my_bag"})
+    (shutdown,) = exit_of(actions, "replay_evaluation", 0)
+    assert type(shutdown).__name__ == "Shutdown"
+    with pytest.raises(RuntimeError, match="the replay ended with status 1"):
+        exit_of(actions, "replay_evaluation", 1)
+    assert exit_of(actions, "replay_evaluation", -2, shutting_down=True) == []
+
+
+def test_nodes_know_their_launch_and_end_with_it(load, emotalk):
+    robot, _ = launch_stand_in.evaluate(load("talking_robot"), {})
+    for node in (*nodes(emotalk()).values(), *nodes(robot).values()):
+        assert node.additional_env == {PARENT_VARIABLE: str(os.getpid())}
 
 
 def test_a_talking_robot_has_a_voice_a_face_and_what_it_is_given(load):

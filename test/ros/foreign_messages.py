@@ -38,9 +38,12 @@ _PACKAGE = """<?xml version="1.0"?>
 """
 
 
-def environment(project):
-    """Environment variables with which a process finds the messages of `project` ("ros-drivers", ...)."""
-    prefix = _built(project)
+def environment(project, definitions=None):
+    """Environment variables with which a process finds the messages of `project` ("ros-drivers", ...).
+
+    `definitions` (type name: fields) are those of a project whose bags are not read here.
+    """
+    prefix = _built(project, definitions or FOREIGN_DEFINITIONS[project])
     python = Path(sysconfig.get_path("purelib", vars={"base": str(prefix), "platbase": str(prefix)}))
     return {
         name: os.pathsep.join([str(first), *filter(None, [os.environ.get(name)])])
@@ -52,8 +55,7 @@ def environment(project):
     }
 
 
-def _built(project):
-    definitions = FOREIGN_DEFINITIONS[project]
+def _built(project, definitions):
     (package,) = {name.split("/")[0] for name in definitions}
     files = {f"msg/{name.split('/')[2]}.msg": text + "\n" for name, text in definitions.items()}
     files |= {"CMakeLists.txt": _CMAKE.format(package=package), "package.xml": _PACKAGE.format(package=package)}

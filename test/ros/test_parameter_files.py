@@ -10,7 +10,9 @@ from emotalk_ros.nodes import (
     bridge_nodes,
     emotalk_parameters,
     face_viewer_node,
+    hri_node,
     livelink_receiver_node,
+    marker_node,
     microphone_node,
     recorder_node,
     say_node,
@@ -28,6 +30,8 @@ TABLES = {
     **{protocol: bridge_nodes.parameters(protocol) for protocol in ("livelink", "vmc", "ifacialmocap")},
     "say": say_node.PARAMETERS,
     "speaker": speaker_node.PARAMETERS,
+    "hri": hri_node.PARAMETERS,
+    "marker": marker_node.PARAMETERS,
 }
 
 

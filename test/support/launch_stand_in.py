@@ -1,7 +1,8 @@
 """What the launch files use of `launch` and `launch_ros`, recorded instead of executed.
 
 Neither package is on PyPI. `load()` puts these in their place, so that the launch files are always loaded and their
-decisions are always tested. The real packages are not used by any test.
+decisions are always tested; `launch_runner.py` executes them. test/ros/test_launch.py uses the real ones too where
+they are installed.
 """
 
 import importlib.util
@@ -48,6 +49,7 @@ NAMES = {
     "launch": {"LaunchDescription": LaunchDescription},
     "launch.actions": {
         "DeclareLaunchArgument": DeclareLaunchArgument,
+        "ExecuteProcess": type("ExecuteProcess", (Recorded,), {}),
         "IncludeLaunchDescription": type("IncludeLaunchDescription", (Recorded,), {}),
         "LogInfo": type("LogInfo", (Recorded,), {}),
         "OpaqueFunction": OpaqueFunction,

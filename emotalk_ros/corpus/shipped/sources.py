@@ -21,6 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import soundfile
+from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from emotalk_ros.corpus.phone_times import PhoneTimes, Spoken, write_phone_times
@@ -28,10 +30,9 @@ from emotalk_ros.corpus.readers.base import leave_interrupts_to_the_parent, read
 from emotalk_ros.corpus.shipped.collections import COLLECTIONS, FACEGOOD, Collection, Repository, Trees
 from emotalk_ros.corpus.store import CorpusError
 from emotalk_ros.files import LEFTOVERS, replacing
-from emotalk_ros.terminal import Terminal
 from emotalk_ros.units import SAMPLE_RATE
 
-console = Terminal(stderr=True)
+console = Console(stderr=True)
 GITHUB = "https://github.com"
 FACEGOOD_FOLDER = "facegood"
 """What --collection and the folder of the studio takes are called."""
@@ -114,7 +115,9 @@ def given(repository: Repository, folder: Path) -> Path:
             f"{folder / repository.name}, then git checkout {repository.commit} there"
         )
     if (place / ".git").exists() and (head := git(place, "rev-parse", "HEAD")) != repository.commit:
-        console.label("note:", f"{place} is at {head[:10]}, the network was trained on {repository.commit[:10]}")
+        console.print(
+            f"[yellow]note:[/yellow] {place} is at {head[:10]}, the network was trained on {repository.commit[:10]}"
+        )
     return place
 
 
@@ -221,10 +224,10 @@ def build_collections(names: Iterable[str], request: Request) -> Iterator[str]:
             continue
         times, problems = build(name, request)
         for problem in problems:
-            console.label("left out", f"{name}/{problem}")
+            console.print(f"[yellow]left out[/yellow] {name}/{escape(problem)}", highlight=False, soft_wrap=True)
         aligned = [result for result in times.results.values() if not result.failed]
         hours = sum(result.phones[-1][2] for result in aligned) / 3600
         whole = len(aligned) + len(problems)
         yield f"{name}: {len(aligned)} of {whole} aligned, {hours:.2f} h, {COLLECTIONS[name].licence}"
     if (request.out / ".repositories").is_dir():
-        console.print(f"{request.out / '.repositories'} is needed no more")
+        console.print(f"{request.out / '.repositories'} is needed no more", highlight=False)
