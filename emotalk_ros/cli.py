@@ -6,6 +6,7 @@ import typer
 
 from emotalk_ros.commands import verbs
 from emotalk_ros.requirements import explained
+from emotalk_ros.terminal import any_name
 
 app = typer.Typer(
     name="emotalk",
@@ -21,6 +22,7 @@ for register in verbs():
 
 def main() -> None:
     """Entry point of the `emotalk` console script."""
+    any_name()
     with explained():
         app()
 

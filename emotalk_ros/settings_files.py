@@ -63,8 +63,15 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values from YAML text. Raises yaml.YAMLError, also for aliases that would multiply without limit."""
-    loader = _Loader(text)
+    """Plain values from YAML text.
+
+    Raises yaml.YAMLError for all that is none: also aliases that would multiply without limit, brackets too deep for
+    the parser, and what PyYAML answers with other errors (a 13th month, a number with a tag that has no digits).
+    """
+    try:
+        loader = _Loader(text)
+    except ValueError as error:
+        raise yaml.YAMLError(str(error)) from error
     try:
         node = loader.get_single_node()
         if node is None:
@@ -72,6 +79,10 @@ def parse_yaml(text: str) -> Any:
         if _size(node, {}) > MOST_NODES:
             raise yaml.YAMLError(f"its aliases stand for more than {MOST_NODES} entries")
         return loader.construct_document(node)
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise yaml.YAMLError(f"a value that its type does not allow ({error})") from error
     finally:
         loader.dispose()
 
@@ -92,7 +103,7 @@ def read_yaml(path: Path, error: type[ValueError]) -> dict[str, Any]:
         if path.stat().st_size > MOST_BYTES:
             raise error(f"{path}: a settings file has at most {MOST_BYTES} bytes")
         raw = parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as reason:
+    except (OSError, UnicodeError, yaml.YAMLError) as reason:
         raise error(f"{path}: not readable YAML ({reason})") from reason
     if raw is not None and not isinstance(raw, dict):
         raise error(f"{path}: must be a mapping of keys to values, this is a {type(raw).__name__}")

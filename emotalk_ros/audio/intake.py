@@ -23,6 +23,8 @@ from emotalk_ros.audio.timeline import Placement, StampTracker, TimelineSettings
 from emotalk_ros.units import NS, SAMPLE_RATE
 
 _PIECE_SECONDS = 1.0  # a ten-minute chunk is decoded in pieces of this length
+LONGEST_CAPTURE = 1.0
+"""Seconds; longer chunks do not come from a microphone."""
 _FULL_SCALE_ALARM = 4.0  # float samples beyond this are not a loud recording but another scale
 
 
@@ -41,6 +43,12 @@ class PcmChunk:
     """Capture time of the first sample; 0 when unknown: then the chunk follows what came before."""
     arrival_ns: int = 0
     """When the message came in, on the clock of the stamps. Used only where the stamp is unknown; 0: unknown too."""
+
+
+def unstamped_begin(arrival_ns: int, seconds: float) -> int:
+    """When the first sample of a chunk without a stamp sounds: live sound is sent when its last sample was captured; a
+    longer chunk than a microphone's is speech that begins now."""
+    return arrival_ns - (round(seconds * NS) if seconds <= LONGEST_CAPTURE else 0)
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,8 @@ class IntakeStatistics:
     jumps_back: int = 0
     late_stamps: int = 0
     """Chunks kept although their stamps lay before the end of the audio so far: their audio was new."""
+    sent_ahead: int = 0
+    """Streams whose sound came faster than their stamps allow: taken as stamped with the time of sending."""
     overlaps: int = 0
     """Chunks that were wholly or in part there already."""
     dropped_samples: int = 0
@@ -170,7 +180,9 @@ class AudioIntake:
         if not count:
             return
         stamp = self._stamp(chunk, count / rate)
-        place = self._tracker.place(stamp, count, rate, lambda early: self._repeats(chunk, data, unit, early))
+        place = self._tracker.place(
+            stamp, count, rate, lambda early: self._repeats(chunk, data, unit, early), chunk.arrival_ns
+        )
         self._account(place, count, rate)
         if place.verdict is Verdict.FOREIGN or place.drop >= count:
             return
@@ -183,12 +195,15 @@ class AudioIntake:
             return chunk.stamp_ns
         if not chunk.arrival_ns:
             return None
-        begin = chunk.arrival_ns - round(seconds * NS)
+        begin = unstamped_begin(chunk.arrival_ns, seconds)
         silent = begin - self._tracker.end_ns > self._tracker.settings.max_gap * NS
         return begin if silent or not self._tracker.started else None
 
-    def _repeats(self, chunk: PcmChunk, data: memoryview, unit: int, early: int) -> bool:
-        """Whether a chunk stamped `early` samples before the end begins with what the line holds there."""
+    def _repeats(self, chunk: PcmChunk, data: memoryview, unit: int, early: int) -> bool | None:
+        """Whether a chunk stamped `early` samples before the end begins with what the line holds there.
+
+        None: both are silent, and nobody knows.
+        """
         if self._resampler is None or chunk.sample_rate != self._resampler.rate:
             return False
         count = min(early, data.nbytes // unit, 256)
@@ -199,7 +214,7 @@ class AudioIntake:
             if self._line.start <= begin and begin + count <= self._line.end:
                 there = self._line.read(begin, begin + count)
                 if np.allclose(there, head, rtol=0.0, atol=1e-4):
-                    return True
+                    return None if np.abs(head).max(initial=0.0) <= 1e-4 else True
         return False
 
     def _switch(self, place: Placement, begin_ns: int, rate: int) -> Iterator[Segment]:
@@ -262,7 +277,8 @@ class AudioIntake:
         self._reset_next = self._reset_next and not reset
         self._out += len(samples)
         self.statistics.samples += len(samples)
-        return Segment(samples, stamp, reset)
+        # Resampling overshoots where the sound is clipped.
+        return Segment(np.clip(samples, -1.0, 1.0), stamp, reset)
 
     _reset_next = False
 
@@ -297,6 +313,13 @@ class AudioIntake:
             else:
                 statistics.jumps_back += 1
                 self._warn(f"stamps jumped back by {-offset:.3f} s: the stream starts anew")
+        elif place.sent_ahead:
+            statistics.sent_ahead += 1
+            self._warn(
+                f"sound comes faster than its stamps allow ({-offset:.2f} s ahead of them): its publisher stamps with "
+                "the time of sending; from now on it is one stream at its own rate, and nothing is dropped "
+                "(audio.stamps: auto; `publish` says so from the start, `capture` forbids it)"
+            )
         elif place.fill:
             statistics.gaps += 1
             self._warn(f"a gap of {offset * 1000:.1f} ms was filled with silence")

@@ -30,8 +30,9 @@ from typing import Any
 import numpy as np
 
 from emotalk_ros.audio.capture import CaptureClock
-from emotalk_ros.audio.intake import PcmChunk
+from emotalk_ros.audio.intake import PcmChunk, unstamped_begin
 from emotalk_ros.audio.pcm import AudioFormatError, frame_bytes
+from emotalk_ros.audio.timeline import STAMPS
 from emotalk_ros.units import NS
 
 AUDIO_CHUNK = "emotalk_ros/msg/AudioChunk"
@@ -47,10 +48,6 @@ BARE_TYPES = (AUDIO_DATA, AUDIO_DATA_STAMPED)
 """Types whose messages do not tell the format of their bytes."""
 STAMP_OF = ("auto", "begin", "end")
 """What a stamp may mean: `auto` by message type, the first sample of the chunk, or the instant after its last."""
-STAMPS = ("capture", "none")
-"""What stamps are good for: `capture` places every chunk by its stamp; `none` lets chunks follow each other whatever
-their stamps say, which count only at the start and after a long pause: for speech synthesisers that send faster than
-they would speak and stamp with the time of sending."""
 
 _STAMPED_WHEN_PUBLISHED = (AUDIO_STAMPED, AUDIO_DATA_STAMPED, AUDIO_DATA)
 _STAMPED_AT_THE_END = (AUDIO_DATA_STAMPED, AUDIO_DATA)
@@ -90,8 +87,8 @@ class InputSettings:
 
     stamp_of: str = "auto"
     """One of `STAMP_OF`."""
-    stamps: str = "capture"
-    """One of `STAMPS`."""
+    stamps: str = "auto"
+    """One of `STAMPS`, see `audio.timeline`."""
     format: PcmFormat | None = None
     """The format of bare bytes; None: as `AudioInfo` declares it."""
 
@@ -99,11 +96,6 @@ class InputSettings:
         for name, value, allowed in (("stamp_of", self.stamp_of, STAMP_OF), ("stamps", self.stamps, STAMPS)):
             if value not in allowed:
                 raise ValueError(f"{name} {value!r}: use one of {', '.join(allowed)}")
-
-    @property
-    def trust_stamps(self) -> bool:
-        """What `TimelineSettings.trust_stamps` becomes."""
-        return self.stamps == "capture"
 
 
 def from_time(stamp: Any) -> int:
@@ -221,7 +213,8 @@ class AudioDecoder:
         if not measured or form.sample_rate <= 0:
             return 0
         if self._means_end(stamped=bool(stamp)):
-            measured -= samples * NS // form.sample_rate
+            seconds = samples / form.sample_rate
+            measured = measured - samples * NS // form.sample_rate if stamp else unstamped_begin(measured, seconds)
         if not jitters:
             return measured
         if self._clock is None or self._clock_rate != form.sample_rate:

@@ -24,6 +24,7 @@ class Order(str, Enum):
 
     arkit = "arkit"
     livelink = "livelink"
+    livelink_udp = "livelink-udp"
 
 
 class Format(str, Enum):
@@ -51,7 +52,9 @@ def animate(
     form: Annotated[
         Format | None, typer.Option("--format", help="Default: by the output's suffix, csv for a folder.")
     ] = None,
-    order: Annotated[Order, typer.Option(help="Order of the columns: alphabetical or Apple's.")] = Order.arkit,
+    order: Annotated[
+        Order, typer.Option(help="Order of the columns: alphabetical, Live Link Face's files, its packets.")
+    ] = Order.arkit,
     fps: Annotated[
         float | None, typer.Option(min=10.0, max=120.0, help="Frames per second; default: the model's, 30.")
     ] = None,
@@ -94,9 +97,9 @@ def animate(
     csv: a `time` column in seconds, then the 52 named columns. npz: time, coefficients, names, fps, activity, emotion,
     emotion_labels. json: per frame time, coefficients, activity, emotion.
     """
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Terminal(), Terminal(stderr=True)
     try:
         jobs = plan(audio, output, form.value if form else None)
         from emotalk_ros.motion import MotionSettings
@@ -135,13 +138,12 @@ def animate(
                     _summary(job, motion, time.perf_counter() - begin), highlight=False, soft_wrap=True
                 )
     except (OSError, ValueError, RuntimeError) as error:
-        errors.print("[red]error:[/red]", end=" ")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("stopped; finished files are whole, nothing half-written is left")
         raise typer.Exit(130) from None
-    console.print(f"wrote {len(jobs)} file{'s' * (len(jobs) > 1)}", highlight=False)
+    console.print(f"wrote {len(jobs)} file{'s' * (len(jobs) > 1)}")
 
 
 @dataclass(frozen=True)
@@ -278,12 +280,14 @@ def _perform(
 
 
 def _bar(console: Any) -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
+
+    from emotalk_ros.terminal import text_column
 
     columns = (
-        TextColumn("{task.description}"),
+        text_column("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f} s"),
+        text_column("{task.completed:.0f} s"),
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, transient=True)

@@ -22,18 +22,16 @@ def average(
     half: Half = False,
 ) -> None:
     """The mean of the weights of networks that were trained from common ones: often better than either."""
-    from rich.console import Console
-    from rich.markup import escape
-
+    from emotalk_ros.terminal import Terminal
     from emotalk_ros.training import average as averaging
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     try:
         weights = [float(share) for share in shares.split(",")] if shares else [1.0] * len(models)
         with console.status("averaging"):
             save(averaging.average(models, weights), out, half)
     except (ValueError, OSError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        console.label("error:", error)
         raise typer.Exit(1) from error
     typer.echo(out)
 

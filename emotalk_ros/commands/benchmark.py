@@ -32,15 +32,15 @@ def benchmark(
 
     The full-size network: `emotalk benchmark large --window 0`. It needs some minutes and up to 8 GB.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from emotalk_ros.model.benchmark import clip_cost, hop_cost
+    from emotalk_ros.terminal import Terminal
 
     if dtype not in ("float32", "bfloat16"):
         raise typer.BadParameter(f"{dtype!r} is not one of float32, bfloat16", param_hint="--dtype")
     lengths = _lengths(seconds)
-    console = Console()
+    console = Terminal()
     figures: dict[str, object] = {"model": model, "threads": threads, "dtype": dtype}
     try:
         if window:
@@ -62,7 +62,7 @@ def benchmark(
             row = (f"{length:g}", str(cost.frames), f"{cost.load_gib:.2f}", f"{cost.peak_gib:.2f}")
             table.add_row(*row, f"{cost.pass_seconds:.1f}", f"{speed:.1f}")
     except (ValueError, OSError, RuntimeError) as error:
-        console.print(f"[red]error:[/red] {error}")
+        console.label("error:", error)
         raise typer.Exit(1) from error
     figures["clips"] = costs
     if lengths:

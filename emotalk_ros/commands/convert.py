@@ -41,11 +41,10 @@ def convert(
     EmoTalk.pth yourself; its licence (CC BY-NC) is its authors'. A Hugging Face wav2vec2 folder as SRC makes a model
     with fresh heads whose encoders start from it.
     """
-    from rich.console import Console
-
     from emotalk_ros.model import conversion
+    from emotalk_ros.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     try:
         with console.status(f"converting {source}"):
             if to_published:
@@ -57,8 +56,8 @@ def convert(
                 notes = []
                 conversion.convert_published(source, out, config, overwrite)
     except (OSError, ValueError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        Terminal(stderr=True).label("error:", error)
         raise typer.Exit(1) from error
     for note in notes:
-        console.print(f"[yellow]note:[/yellow] {note}", highlight=False)
-    console.print(f"wrote {out}", highlight=False)
+        console.label("note:", note)
+    console.print(f"wrote {out}")

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from emotalk_ros.evaluation.recording import FaceRecording
     from emotalk_ros.nodes.demo import DemoFiles
+    from emotalk_ros.terminal import Terminal, text_column
 
 
 def register(app: typer.Typer) -> None:
@@ -31,11 +30,10 @@ def demo(
     Leaves a rosbag2 with /audio, /blendshapes and /emotion and a picture in OUTPUT. Exit code 1: a frame is missing,
     doubled or off the grid, or a node failed.
     """
-    from rich.console import Console
-
     from emotalk_ros.nodes.processes import RosMissingError, check_ros, interrupt_on_signals
+    from emotalk_ros.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     try:
         check_ros()
         from emotalk_ros.audio import AudioFormatError
@@ -51,7 +49,7 @@ def demo(
             recording = read_recording(files.bag, "/audio", "/blendshapes", "/emotion")
             draw(recording, files.picture, f"{files.speech.name}: speech to face")
     except (RosMissingError, DemoError, BagError, AudioFormatError, OSError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        Terminal(stderr=True).label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -71,8 +69,8 @@ def default_speech() -> Path:
     raise FileNotFoundError(f"no speech to animate in {', '.join(map(str, looked))}; name a file with --speech")
 
 
-def _run(files: DemoFiles, model: str, console: Console) -> None:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def _run(files: DemoFiles, model: str, console: Terminal) -> None:
+    from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
     from emotalk_ros.nodes.demo import run_nodes
 
@@ -81,17 +79,18 @@ def _run(files: DemoFiles, model: str, console: Console) -> None:
         "speaking": f"{files.speech.name} at real time: audio, face and emotion on topics",
         "recording": "finishing the bag",
     }
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (text_column("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(words["loading"], total=1.0)
         run_nodes(files, model, lambda stage, done: bars.update(task, description=words[stage], completed=done))
 
 
-def _summarise(recording: FaceRecording, files: DemoFiles, console: Console) -> None:
+def _summarise(recording: FaceRecording, files: DemoFiles, console: Terminal) -> None:
     """One screen."""
     import numpy as np
     from rich.panel import Panel
     from rich.table import Table
+    from rich.text import Text
 
     face = recording.face
     p50, p95 = np.percentile(recording.latency, (50, 95)) * 1000
@@ -110,7 +109,7 @@ def _summarise(recording: FaceRecording, files: DemoFiles, console: Console) -> 
     table.add_row("bag", f"{files.bag} (/audio, /blendshapes, /emotion)")
     table.add_row("picture", str(files.picture))
     for problem in recording.problems:
-        table.add_row("[red]problem[/red]", problem)
+        table.add_row(Text("problem", "red"), problem)
     good = not recording.problems
     title = "speech to face: every frame there, once, in order" if good else "speech to face: incomplete"
     console.print(Panel(table, title=title, border_style="green" if good else "red", expand=False))

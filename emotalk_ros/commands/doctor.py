@@ -25,9 +25,9 @@ def doctor(
     repeats: Annotated[int, typer.Option(min=1, max=1000, help="Rounds.")] = 3,
 ) -> None:
     """Send blink, jaw, smile, one after another, and say what is sent: does the avatar follow?"""
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Terminal(), Terminal(stderr=True)
     ending = threading.Event()
     try:
         from emotalk_ros.bridges import make_output, pattern_motion
@@ -37,12 +37,12 @@ def doctor(
         from emotalk_ros.motion import FaceFrame
 
         output = make_output(protocol.value, to, names=names.value, subject=subject, mapping=read_names(mapping))
-        console.print(f"sending {protocol.value} to {output.target.host}:{output.target.port}", highlight=False)
+        console.print(f"sending {protocol.value} to {output.target.host}:{output.target.port}")
         problems: list[str] = []
 
         def tell(text: str) -> None:
             problems.append(text)
-            errors.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            errors.print(text, style="yellow")
 
         shown: list[str] = []
 
@@ -50,7 +50,7 @@ def doctor(
             name = moving(frame.index)
             if shown[-1:] != [name]:
                 shown.append(name)
-                console.print(f"  {name}", highlight=False)
+                console.print(f"  {name}")
 
         watch(output, tell, ending, period=0.5)
         try:
@@ -60,8 +60,7 @@ def doctor(
         finally:
             output.close()
     except (OSError, ValueError, RuntimeError) as error:
-        errors.print("[red]error:[/red]", end=" ")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("stopped; the avatar was told to rest")

@@ -73,9 +73,9 @@ def evaluate(
     A face that never moves and a jaw driven by loudness stand beside every result. Results are kept clip by clip, so
     an interrupted run goes on where it stopped. Exit code 0: all clips counted; 2: some could not be read.
     """
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
-    errors = Console(stderr=True)
+    errors = Terminal(stderr=True)
     try:
         from emotalk_ros.evaluation.subject import Subject
         from emotalk_ros.motion import MotionSettings
@@ -104,7 +104,7 @@ def evaluate(
             subjects = [subject(path) for path in models or [default_model_path()]]
             failed = run(subjects, dataset, output, settings, face=face, html=html, film=film, errors=errors)
     except (OSError, ValueError, RuntimeError) as error:
-        errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("interrupted: the clips measured so far are kept, the same command goes on from there")
@@ -125,19 +125,18 @@ def run(
     errors: Any,
 ) -> bool:
     """Evaluate, write and print; returns whether clips failed."""
-    from rich.console import Console
-
     from emotalk_ros.evaluation.evaluate import evaluate as measure_all
     from emotalk_ros.evaluation.plain_json import to_json
     from emotalk_ros.files import write_text
+    from emotalk_ros.terminal import Terminal
 
     basis = chosen_face(face)
     with clip_progress(errors, "measuring") as progress:
         result = measure_all(subjects, dataset, basis, output / "cache", settings, progress)
     write_text(output / "report.json", to_json(result.findings))
-    console = Console()
+    console = Terminal()
     show(result, console)
-    console.print(f"wrote {output / 'report.json'}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output / 'report.json'}")
     if html:
         from emotalk_ros.evaluation.datasets import open_dataset
         from emotalk_ros.reports.evaluation import evaluation_page
@@ -147,9 +146,9 @@ def run(
             data = open_dataset(dataset, settings.kind, settings.limit)
             example = example_section(subjects, result, data, basis, film=film)
             write_text(output / "report.html", evaluation_page(dataset.resolve().name, result, example))
-        console.print(f"wrote {output / 'report.html'}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {output / 'report.html'}")
     for failure in result.failed:
-        errors.print(f"[yellow]left out:[/yellow] {failure}", highlight=False, soft_wrap=True)
+        errors.label("left out:", failure)
     return bool(result.failed)
 
 
@@ -163,9 +162,11 @@ def chosen_face(path: Path | None) -> Any:
 @contextmanager
 def clip_progress(console: Any, title: str) -> Iterator[Progress]:
     """A bar over clips; says how many came from an earlier run."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    from emotalk_ros.terminal import text_column
+
+    columns = (text_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None)
 
@@ -231,19 +232,18 @@ def _table(
     html: bool,
 ) -> bool:
     """The paper's table; returns whether clips failed."""
-    from rich.console import Console
-
     from emotalk_ros.evaluation import paper_table
     from emotalk_ros.evaluation.plain_json import to_json
     from emotalk_ros.files import write_text
     from emotalk_ros.reports.paper_table import SHOWN, table_page
+    from emotalk_ros.terminal import Terminal
 
     if len(paths) != 1:
         raise ValueError("--table takes one corpus folder and no models: it trains them itself")
     table, corpus = paper_table.read_table(path), paths[0]
 
     def say(text: str) -> None:
-        errors.print(f"[bold]{text}[/bold]", highlight=False)
+        errors.print(text, style="bold")
 
     subjects, held_out = paper_table.train_table(table, corpus, output, console=errors, say=say)
     say(f"measuring on {len(held_out) if limit is None else min(limit, len(held_out))} clips of actors held out")
@@ -253,12 +253,12 @@ def _table(
         )
     found = paper_table.table_findings(table, result)
     write_text(output / "table.json", to_json(found))
-    console = Console()
+    console = Terminal()
     _show_table(found, SHOWN, console)
-    console.print(f"wrote {output / 'table.json'}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output / 'table.json'}")
     if html:
         write_text(output / "table.html", table_page(found))
-        console.print(f"wrote {output / 'table.html'}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {output / 'table.html'}")
     return bool(result.failed)
 
 
@@ -278,14 +278,13 @@ def _cross_drive(
     paths: list[Path], count: int, split: Path | None, output: Path, errors: Any, *, face: Path | None, seed: int
 ) -> bool:
     """Content of one clip, emotion of another; prints and writes OUTPUT/disentangling.json."""
-    from rich.console import Console
-
     from emotalk_ros.corpus.store import Corpus
     from emotalk_ros.evaluation import disentangling
     from emotalk_ros.evaluation.plain_json import to_json
     from emotalk_ros.evaluation.subject import Subject
     from emotalk_ros.files import write_text
     from emotalk_ros.model import default_model_path
+    from emotalk_ros.terminal import Terminal
     from emotalk_ros.training.splits import read_split
 
     *models, folder = paths
@@ -313,7 +312,7 @@ def _cross_drive(
         keys = ("lve_own_mm", "lve_cross_mm", "follows_own", "follows", "follows_of_all", "labels_follow_of_all")
         own, cross, moves, two, every, labels = (_cell(row[key], 3) for key in keys)
         table.add_row(name, own, cross, f"{row['lve_ratio']:.3f}", moves, two, every, labels)
-    Console().print(table)
+    Terminal().print(table)
     write_text(output / "disentangling.json", to_json(found))
-    Console().print(f"wrote {output / 'disentangling.json'}", highlight=False, soft_wrap=True)
+    Terminal().print(f"wrote {output / 'disentangling.json'}")
     return False

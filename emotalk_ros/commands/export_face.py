@@ -20,9 +20,9 @@ def export_face(
     ] = "default",
 ) -> None:
     """Export a face as glTF (GLB) with 52 ARKit morph targets: for Blender, game engines and `emotalk live`."""
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Terminal(), Terminal(stderr=True)
     try:
         if output.suffix.lower() != ".glb":
             raise ValueError(f"{output}: only .glb is written; name the file {output.stem}.glb")
@@ -34,8 +34,7 @@ def export_face(
         basis = read_basis(face)
         size = write_glb(output, basis, default_surfaces() if face == "default" else None)
     except (OSError, ValueError, RuntimeError) as error:
-        errors.print("[red]error:[/red]", end=" ")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("stopped; nothing half-written is left")

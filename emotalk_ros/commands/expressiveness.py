@@ -31,13 +31,13 @@ def expressiveness(
     An emotion grows with its intensity when `x.5` is about 0.5 and `x2` about 2; the lips keep their words when the
     gap is about 1 and closures stay closed.
     """
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Terminal(), Terminal(stderr=True)
     try:
         with errors.status("performing"):
             rows = _measure(audio, model, person, face, seconds)
-        Console(width=max(console.width, 110)).print(_table(rows))
+        Terminal(width=max(console.width, 110)).print(_table(rows))
         if output is not None:
             import json
             from dataclasses import asdict
@@ -46,8 +46,7 @@ def expressiveness(
 
             write_text(output, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     except (OSError, ValueError, RuntimeError) as error:
-        errors.print("[red]error:[/red]", end=" ")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("stopped; nothing was written")

@@ -33,15 +33,14 @@ def fit_emotion(
     Encoders and decoder stay as they are. Nothing is written before the end.
     """
     import torch
-    from rich.console import Console
-    from rich.markup import escape
 
     from emotalk_ros.corpus.store import Corpus
     from emotalk_ros.model import load_model
+    from emotalk_ros.terminal import Terminal
     from emotalk_ros.training.fit_emotion import Choices, fit
     from emotalk_ros.training.splits import read_split
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     try:
         network = load_model(model)
@@ -49,11 +48,11 @@ def fit_emotion(
         said = fit(network, Corpus.open(corpus), read_split(split) if split else None, choices)
         save(network, out, half)
     except KeyboardInterrupt:
-        console.print("interrupted: nothing was written", highlight=False)
+        console.print("interrupted: nothing was written")
         raise typer.Exit(130) from None
     except (ValueError, OSError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        console.label("error:", error)
         raise typer.Exit(1) from error
     if said:
-        console.print(said, highlight=False)
+        console.print(said)
     typer.echo(out)

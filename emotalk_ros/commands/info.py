@@ -17,12 +17,10 @@ def info(
     model: Annotated[Path | None, typer.Argument(help="Model folder; default: the one that ships.")] = None,
 ) -> None:
     """Prints form, sizes, look-ahead and emotions of a model."""
-    from rich.console import Console
-    from rich.markup import escape
-
     from emotalk_ros.model import default_model_path, load_model
     from emotalk_ros.model.summary import summary
     from emotalk_ros.streaming import StreamSettings, WindowSchedule
+    from emotalk_ros.terminal import Terminal
 
     try:
         path = model or default_model_path()
@@ -33,7 +31,7 @@ def info(
             f"{1000 * schedule.latency:.0f} ms for audio, hop {1000 * schedule.hop_seconds:.0f} ms"
         )
     except (ValueError, OSError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        Terminal(stderr=True).label("error:", error)
         raise typer.Exit(1) from error
     for name, value in {"model": str(path), **figures}.items():
         typer.echo(f"{name:20}{value}")

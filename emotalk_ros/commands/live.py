@@ -38,9 +38,9 @@ def live(
     browser: Annotated[bool, typer.Option(help="Open the page in the browser of this machine.")] = True,
 ) -> None:
     """Open a page: speak into the microphone, or play a file, and the face moves. Needs no ROS; Ctrl-C ends it."""
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Terminal(), Terminal(stderr=True)
     try:
         from emotalk_ros.live.settings import LiveSettings
 
@@ -48,7 +48,7 @@ def live(
         glb = read_avatar(avatar)
         names = read_names(mapping)
         if avatar is not None:
-            errors.print(avatar_report(glb, names), markup=False, highlight=False, soft_wrap=True)
+            errors.print(avatar_report(glb, names))
         from emotalk_ros.commands.animate import load_network
         from emotalk_ros.live import LiveServer, Voice
         from emotalk_ros.streaming import StreamSettings
@@ -69,16 +69,14 @@ def live(
             Voice(network, stream).warm_up()
             server.make_voice = lambda: Voice(network, stream)
             server.persons = int(getattr(network.config, "num_persons", 1))
-        console.print(f"[bold]{address}[/bold]", highlight=False, soft_wrap=True)
+        console.print(address, style="bold")
         if not settings.local:
-            errors.print(
-                "[yellow]whoever knows this address can speak to this machine:[/yellow] the token in it is the only "
-                "lock. Browsers give the microphone to https or localhost only: use --certificate and --key, or "
-                f"ssh -L {server.port}:localhost:{server.port}.",
-                highlight=False,
-                soft_wrap=True,
+            errors.label(
+                "whoever knows this address can speak to this machine:",
+                "the token in it is the only lock. Browsers give the microphone to https or localhost only: use "
+                f"--certificate and --key, or ssh -L {server.port}:localhost:{server.port}.",
             )
-        console.print("open it in a browser; Ctrl-C ends it", highlight=False)
+        console.print("open it in a browser; Ctrl-C ends it")
         if browser and settings.local:
             _open(address)
         try:
@@ -86,8 +84,7 @@ def live(
         finally:
             end()
     except (OSError, ValueError, RuntimeError) as error:
-        errors.print("[red]error:[/red]", end=" ")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from emotalk_ros.corpus.readers import Item, Problem, Summary
+    from emotalk_ros.terminal import Terminal
 
 app = typer.Typer(
     help="Turn recordings into a training corpus: each bad file is named, the rest is kept.", no_args_is_help=True
@@ -145,14 +144,13 @@ def phones(
     jobs: Jobs = 1,
 ) -> None:
     """Phone times of transcribed speech by forced alignment: SOURCE/phones.json, which other verbs read."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.progress import Progress
 
     from emotalk_ros.corpus.phone_times import PHONES, Spoken, write_phone_times
     from emotalk_ros.corpus.readers.aligned import Utterance, find_utterances
+    from emotalk_ros.terminal import Terminal
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with _reporting(console, "interrupted: the same command goes on from here"):
         found = find_utterances(source, layout, timed=False)
         spoken = [Spoken(u.stem, u.audio, u.text) for u in found if isinstance(u, Utterance)]
@@ -162,9 +160,9 @@ def phones(
     left_out = [f"{p.name}: {p.reason}" for p in found if not isinstance(p, Utterance)]
     left_out += [result.problem for result in times.failures]
     for text in left_out:
-        console.print(f"[yellow]left out[/yellow] {escape(text)}", highlight=False, soft_wrap=True)
+        console.label("left out", text)
     aligned = len(times.results) - len(times.failures)
-    console.print(f"{aligned} aligned ({times.kept_before} of them before), {len(left_out)} left out", highlight=False)
+    console.print(f"{aligned} aligned ({times.kept_before} of them before), {len(left_out)} left out")
     if not aligned:
         raise typer.Exit(1)
     typer.echo(source / PHONES)
@@ -200,14 +198,14 @@ def motion_range(
 ) -> None:
     """How far each coefficient of a captured face goes and which go together; and how a corpus compares."""
     import numpy as np
-    from rich.console import Console
 
     from emotalk_ros.corpus.motion_range import MotionRange
     from emotalk_ros.corpus.readers import read_livelink_csv
     from emotalk_ros.corpus.store import Corpus
     from emotalk_ros.face.names import ARKIT_NAMES, MOUTH
+    from emotalk_ros.terminal import Terminal
 
-    with _reporting(Console(stderr=True), "interrupted"):
+    with _reporting(Terminal(stderr=True), "interrupted"):
         found = MotionRange.measure(np.concatenate([read_livelink_csv(take) for take in takes]))
         for name, values in zip(ARKIT_NAMES, found.percentiles.T, strict=True):
             friends = ", ".join(f"{other} {r:+.2f}" for other, r in list(found.companions(name).items())[:4])
@@ -276,13 +274,12 @@ def shipped_corpora(
     jobs: Jobs = 2,
 ) -> None:
     """The corpora of the network that ships: real voices, Kokoro's, both recoloured into emotions, and studio takes."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.progress import Progress
 
     from emotalk_ros.corpus.shipped.corpora import Choices, build_corpora
+    from emotalk_ros.terminal import Terminal
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     choices = Choices(jobs, seed, per_actor, portrayals, voices, speech_db, kokoro_hours, kokoro_voices, packed)
     with (
         _reporting(console, "interrupted: the same command goes on from here"),
@@ -291,15 +288,14 @@ def shipped_corpora(
         task = bar.add_task("recordings", total=None)
         built = build_corpora(source, out, choices, lambda done, total: bar.update(task, completed=done, total=total))
     for problem in built.problems:
-        console.print(f"[yellow]left out[/yellow] {escape(problem)}", highlight=False, soft_wrap=True)
+        console.label("left out", problem)
     hours = ", ".join(f"{name} {hours:.2f} h" for name, hours in built.hours.items())
     typer.echo(f"{hours}; {len(built.problems)} recordings left out")
 
 
 @contextmanager
-def _reporting(console: Console, interrupted: str, clean_up: Callable[[], object] = lambda: None) -> Iterator[None]:
+def _reporting(console: Terminal, interrupted: str, clean_up: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Errors and Ctrl-C inside the block become a message and an exit code, after `clean_up`."""
-    from rich.markup import escape
 
     from emotalk_ros.corpus.espeak import SynthesizerUnavailableError
     from emotalk_ros.corpus.store import CorpusError
@@ -308,11 +304,11 @@ def _reporting(console: Console, interrupted: str, clean_up: Callable[[], object
         yield
     except KeyboardInterrupt:
         clean_up()
-        console.print(escape(interrupted), highlight=False)
+        console.print(interrupted)
         raise typer.Exit(130) from None
     except (CorpusError, SynthesizerUnavailableError, OSError) as error:
         clean_up()
-        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        console.label("error:", error)
         raise typer.Exit(1) from error
 
 
@@ -326,14 +322,13 @@ def _run(
     attribution: str,
 ) -> None:
     """Reads all items into the corpus `out` under a progress bar, and prints what came of it."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.progress import Progress
 
     from emotalk_ros.corpus.readers import Item, prepare
     from emotalk_ros.corpus.store import CorpusWriter, Source
+    from emotalk_ros.terminal import Terminal
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     again = f"interrupted: go on with --append (clips so far are in {out})"
     with _reporting(console, again):
         listed = list(items())
@@ -356,22 +351,18 @@ def _run(
     _report(console, summary, found)
     if not writer.records:
         writer.discard()
-        console.print(
-            f"[red]error:[/red] nothing usable was found: no corpus written to {escape(str(out))}", highlight=False
-        )
+        console.label("error:", f"nothing usable was found: no corpus written to {out}")
         raise typer.Exit(1)
     writer.finish()
     typer.echo(out)
 
 
-def _report(console: Console, summary: Summary, found: int) -> None:
+def _report(console: Terminal, summary: Summary, found: int) -> None:
     """What was left out and why, then what was kept."""
-    from rich.markup import escape
     from rich.table import Table
 
     for problem in summary.problems:
-        text = escape(f"{problem.name}: {problem.reason}")
-        console.print(f"[yellow]left out[/yellow] {text}", highlight=False, soft_wrap=True)
+        console.label("left out", f"{problem.name}: {problem.reason}")
     totals = Table("clips", "left out", "hours", "frames", "actors", "emotions", title="prepared")
     emotions = ", ".join(f"{name} {count}" for name, count in sorted(summary.emotions.items()))
     totals.add_row(

@@ -46,9 +46,9 @@ def render(
     draft: Annotated[bool, typer.Option("--draft", help="Jagged edges, three times as fast.")] = False,
 ) -> None:
     """Show a motion on a face: one command from coefficients to a moving picture. Needs no GPU and no display."""
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Terminal(), Terminal(stderr=True)
     try:
         target = output or motions[0].with_suffix(".webp")
         if target in motions:
@@ -65,8 +65,7 @@ def render(
             with _cut(audio, start) as sound:
                 write_video(pictures, target, rate, sound)
     except (OSError, ValueError, RuntimeError) as error:
-        errors.print("[red]error:[/red]", end=" ")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("stopped; nothing half-written is left")
@@ -136,7 +135,9 @@ def _pictures(basis: Any, clips: list[Any], view: Any, progress: Progress) -> It
 
 
 def _bar(console: Any) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    from emotalk_ros.terminal import text_column
+
+    columns = (text_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import TaskID
 
     from emotalk_ros.audio.messages import PcmFormat
     from emotalk_ros.face import FaceBasis
     from emotalk_ros.reports.replay_run import Live, Outcome
+    from emotalk_ros.terminal import Terminal
 
 
 def register(app: typer.Typer) -> None:
@@ -47,8 +47,8 @@ def replay(
         typer.Option(help="What a stamp means: begin or end of its chunk; auto: as its message type's publishers do."),
     ] = "auto",
     stamps: Annotated[
-        str, typer.Option(help="capture: stamps place the audio; none: chunks follow each other, whatever they say.")
-    ] = "capture",
+        str, typer.Option(help="What stamps are good for: auto, capture, publish or none, as the node's audio.stamps.")
+    ] = "auto",
     person: Annotated[int, typer.Option(help="Personal style, 0 to 23.")] = 0,
     level: Annotated[float, typer.Option(min=0.0, max=1.0, help="Intensity of the style.")] = 1.0,
     emotion: Annotated[str | None, typer.Option(help="Show this emotion instead of the one heard.")] = None,
@@ -77,9 +77,9 @@ def replay(
     Deterministic: the same bag, model and settings give the same report.json, byte for byte. Exit code 0: all was
     read; 2: the bag is damaged or lacks what is needed, the report covers what could be read.
     """
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
-    errors = Console(stderr=True)
+    errors = Terminal(stderr=True)
     if storage not in ("mcap", "sqlite3"):
         raise typer.BadParameter(f"{storage!r} is not mcap or sqlite3", param_hint="--storage")
     from emotalk_ros.bags.bag import BagError
@@ -116,14 +116,14 @@ def replay(
                 progress=progress,
             )
     except BagError as error:
-        errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(2) from None
     except (OSError, ValueError, RuntimeError) as error:
-        errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(1) from None
     _show(outcome)
     for problem in outcome.problems:
-        errors.print(f"[yellow]incomplete:[/yellow] {problem}", highlight=False, soft_wrap=True)
+        errors.label("incomplete:", problem)
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
 
@@ -145,7 +145,7 @@ def _live(rate: float) -> Live:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, float], None]]:
+def _progress(console: Terminal) -> Iterator[Callable[[str, float], None]]:
     """A bar per stage while the work runs."""
     from rich.progress import Progress
 
@@ -176,13 +176,13 @@ def parse_format(text: str | None) -> PcmFormat | None:
 def _show(outcome: Outcome) -> None:
     """The findings on one screen."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     from emotalk_ros.evaluation.replay_findings import other_clock_text
+    from emotalk_ros.terminal import Terminal
 
     found = outcome.findings
-    console = Console()
+    console = Terminal()
     table = Table(
         title=f"{found['audio']['seconds']:.1f} s of {found['audio']['topic']}", title_justify="left", box=SIMPLE_HEAD
     )
@@ -196,15 +196,15 @@ def _show(outcome: Outcome) -> None:
     console.print(table)
     for name in ("replayed", "recorded"):
         if found.get(name, {}).get("other_clock"):
-            console.print(other_clock_text(name, found[name]), highlight=False)
+            console.print(other_clock_text(name, found[name]))
     for key, entry in found["synchronisation"].items():
         if isinstance(entry, dict) and entry:
             text = f"{entry['offset_s'] * 1000:+.0f} ms (correlation there {entry['correlation']:.2f})"
-            console.print(f"lips {key.replace('_to_', ' behind ')}: {text}", highlight=False)
+            console.print(f"lips {key.replace('_to_', ' behind ')}: {text}")
     if "metrics" in found:
         console.print(_metric_table(found["metrics"]["rows"]))
     for file in outcome.files:
-        console.print(f"wrote {file}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {file}")
 
 
 def _metric_table(rows: dict[str, dict[str, float]]) -> Any:

@@ -68,9 +68,9 @@ def send(
     blinks: Annotated[bool, typer.Option(help="Blink now and then.")] = True,
 ) -> None:
     """Drive an avatar in real time over UDP: from speech, a microphone or a motion file. Needs no ROS."""
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Terminal(), Terminal(stderr=True)
     ending = threading.Event()
     try:
         if (source is None) == (microphone is None):
@@ -103,13 +103,12 @@ def send(
         )
         watch(
             output,
-            lambda text: errors.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True),
+            lambda text: errors.print(text, style="yellow"),
             ending,
         )
         figures = _drive(output, frames, fps, loop)
     except (OSError, ValueError, RuntimeError) as error:
-        errors.print("[red]error:[/red]", end=" ")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("stopped; the avatar was told to rest")
@@ -209,9 +208,9 @@ def receive(
     ] = None,
 ) -> None:
     """Record a performance from a phone that runs Live Link Face. `emotalk prepare livelink` makes a corpus of it."""
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Terminal(), Terminal(stderr=True)
     try:
         from emotalk_ros.bridges import LiveLinkReceiver
         from emotalk_ros.bridges.take import Take
@@ -227,16 +226,13 @@ def receive(
         )
         take = Take(output, microphone)
         try:
-            take.record(
-                receiver, seconds, lambda text: errors.print(text, markup=False, highlight=False, soft_wrap=True)
-            )
+            take.record(receiver, seconds, lambda text: errors.print(text))
         except KeyboardInterrupt:
             errors.print("finishing")
         finally:
             receiver.close()
         summary = take.write()
     except (OSError, ValueError, RuntimeError) as error:
-        errors.print("[red]error:[/red]", end=" ")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(1) from None
-    console.print(summary, highlight=False, soft_wrap=True)
+    console.print(summary)

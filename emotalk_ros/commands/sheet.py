@@ -40,9 +40,9 @@ def sheet(
     yaw: Annotated[float, typer.Option(min=-75.0, max=75.0, help="Turn of the head to its left, degrees.")] = 0.0,
 ) -> None:
     """Draw a sheet of stills: eight emotions by intensities, for one person or for several, with or without names."""
-    from rich.console import Console
+    from emotalk_ros.terminal import Terminal
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Terminal(), Terminal(stderr=True)
     try:
         from emotalk_ros.face import read_basis
         from emotalk_ros.reports import sheet as sheets
@@ -62,15 +62,14 @@ def sheet(
             picture = sheets.draw_sheet(stills, columns, size, read_basis(face), said, yaw)
             sheets.save_picture(picture, output)
     except (OSError, ValueError) as error:
-        errors.print("[red]error:[/red]", end=" ")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        errors.label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         errors.print("stopped; nothing half-written is left")
         raise typer.Exit(130) from None
-    console.print(f"{output}: {len(stills)} faces", highlight=False, soft_wrap=True)
+    console.print(f"{output}: {len(stills)} faces")
     if key:
-        console.print(f"key: {key}", highlight=False, soft_wrap=True)
+        console.print(f"key: {key}")
 
 
 def _numbers(text: str) -> list[float]:

@@ -68,9 +68,7 @@ def synthesize(
     installed. Every clip comes with exact phone times and 52 coefficients per frame. Can be stopped with Ctrl-C and run
     again.
     """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from emotalk_ros.corpus.espeak import SynthesizerUnavailableError
     from emotalk_ros.corpus.kokoro import VOICES_VARIABLE, shared_kokoro
@@ -78,8 +76,9 @@ def synthesize(
     from emotalk_ros.corpus.speech_engines import available_engines
     from emotalk_ros.corpus.synthesize import SynthesisSettings
     from emotalk_ros.corpus.synthesize import synthesize as run
+    from emotalk_ros.terminal import Terminal, text_column
 
-    console = Console()
+    console = Terminal()
     if kokoro_voices is not None:
         os.environ[VOICES_VARIABLE] = str(kokoro_voices)  # for the workers too
     found = available_engines()
@@ -89,12 +88,11 @@ def synthesize(
         try:
             shared_kokoro()
         except SynthesizerUnavailableError as error:
-            console.print(f"[red]{escape(str(error))}[/]", highlight=False, soft_wrap=True)
+            console.label("error:", error)
             raise typer.Exit(2) from None
     if missing:
-        console.print(
-            f"[red]not installed: {', '.join(missing)}[/] (found: {', '.join(found) or 'none'}; apt install it)"
-        )
+        have = ", ".join(found) or "none"
+        console.label("error:", f"not installed: {', '.join(missing)} (found: {have}; apt install it)")
         raise typer.Exit(2)
     left_out = [e.value for e in Engine if e.value not in (*found, Engine.kokoro.value)]
     if not engine and left_out:
@@ -114,7 +112,7 @@ def synthesize(
             fps=fps,
             sentences=read_sentences(sentences) if sentences else default_sentences(),
         )
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[made]}"))
+        columns = (BarColumn(), MofNCompleteColumn(), text_column("{task.fields[made]}"))
         with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
             task = progress.add_task("sentences", total=None, made="")
 
@@ -126,8 +124,8 @@ def synthesize(
         console.print(f"stopped; the same command goes on with {out}")
         raise typer.Exit(130) from None
     except (ValueError, ImportError, OSError) as error:
-        console.print(f"[red]{error}[/]")
+        console.label("error:", error)
         raise typer.Exit(1) from None
     for problem in result.problems:
-        console.print(f"[yellow]left out:[/] {problem}")
+        console.label("left out:", problem)
     console.print(f"{out}: {result.clips} clips, {result.seconds / 3600:.2f} h")

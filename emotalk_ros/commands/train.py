@@ -57,12 +57,10 @@ def train(
     Ctrl-C (or SIGTERM) finishes the step, writes a checkpoint and ends with status 130; go on with --resume. Several
     processes or machines: accelerate launch --num_processes 2 -m emotalk_ros.cli train ...
     """
-    from rich.console import Console
-    from rich.markup import escape
-
+    from emotalk_ros.terminal import Terminal
     from emotalk_ros.training.recipe import RecipeError, load_recipe
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     overrides = list(set_ or ())
     if corpus:
         overrides.append(f"data.corpora=[{', '.join(_quoted(folder) for folder in corpus)}]")
@@ -77,7 +75,7 @@ def train(
             raise RecipeError(f"{error.name} is needed for training: pip install 'emotalk_ros[train]'") from error
         result = run(recipe, output, resume, console)
     except (ValueError, FloatingPointError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        console.label("error:", error)
         raise typer.Exit(1) from error
     if result.interrupted:
         raise typer.Exit(130)
@@ -131,19 +129,18 @@ def train_ear(
     Prints recall, calibration and confusion on speakers held out, and writes them into the ear's card.
     """
     import torch
-    from rich.console import Console
-    from rich.markup import escape
     from rich.progress import Progress
 
     from emotalk_ros.corpus.readers.emotional import SOURCES, read_voices
     from emotalk_ros.files import replacing_folder
     from emotalk_ros.model import ModelNotFoundError, load_model
     from emotalk_ros.model.ear import EarConfig, EarError
+    from emotalk_ros.terminal import Terminal
     from emotalk_ros.training.ear import Clips, EarRecipe, hear, hold_out_speakers, predict, train_ear, with_figures
     from emotalk_ros.training.ear_card import licence_doubts, report, sources, write_ear
     from emotalk_ros.training.ear_encoder import trunk_encoder
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     if threads:
         torch.set_num_threads(threads)
     try:
@@ -152,7 +149,7 @@ def train_ear(
         recordings = [voice for folder in (*data, *(more or ())) for voice in read_voices(folder)]
         recordings += [_without_emotion(voice) for folder in voices or () for voice in read_voices(folder)]
         for concern in licence_doubts(recordings, licence):
-            console.print(f"[yellow]licence:[/yellow] {escape(concern)}", highlight=False, soft_wrap=True)
+            console.label("licence:", concern)
         encoder, width = trunk_encoder(load_model(model))
         recipe = EarRecipe(doubt=doubt)
         config = EarConfig(name or output.name, licence, recipe.layers, width)
@@ -162,7 +159,7 @@ def train_ear(
             def tell(voice: Voice, problem: str | None) -> None:
                 progress.advance(task)
                 if problem:
-                    progress.console.print(f"left out {escape(str(voice.path))}: {escape(problem)}", highlight=False)
+                    progress.console.print(f"left out {voice.path}: {problem}")
 
             heard = Clips(hear(recordings, encoder, config, tell))
             rest, apart = hold_out_speakers(heard, hold_out or [])
@@ -173,7 +170,7 @@ def train_ear(
         with replacing_folder(output) as folder:
             write_ear(folder, trained, tested)
     except (ValueError, ModelNotFoundError, FileNotFoundError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        console.label("error:", error)
         raise typer.Exit(1) from error
     typer.echo(report(trained, tested))
     typer.echo(output)

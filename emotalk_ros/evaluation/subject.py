@@ -62,9 +62,9 @@ class Subject:
             return Controls(self.person, self.level, EmotionControl.heard(self.intensity))
         return Controls(self.person, self.level, EmotionControl.of(self.emotion, self.intensity))
 
-    def voice(self, model: Any, trust_stamps: bool = True) -> FaceStream:
+    def voice(self, model: Any, stamps: str = "auto") -> FaceStream:
         """A fresh stream. Raises ValueError when the model can't follow the settings."""
-        return FaceStream(model, self.stream, self.controls(), self.motion, trust_stamps=trust_stamps)
+        return FaceStream(model, self.stream, self.controls(), self.motion, stamps=stamps)
 
     def describe(self, model: Any) -> dict[str, Any]:
         """The model for a report: name, digest of its files, size."""

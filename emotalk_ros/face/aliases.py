@@ -299,8 +299,10 @@ def parse_mapping(text: str) -> MappingFile:
     """
     import yaml
 
+    from emotalk_ros.settings_files import parse_yaml
+
     try:
-        content = yaml.safe_load(text)
+        content = parse_yaml(text)
     except yaml.YAMLError as error:
         raise MappingError(f"not YAML ({error})") from error
     if not isinstance(content, dict):

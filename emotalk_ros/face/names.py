@@ -1,7 +1,8 @@
 """The 52 ARKit blendshape coefficients: the order used everywhere in this package, and the other orders in use.
 
-The home order is alphabetical camelCase (that of the published EmoTalk and, without `_neutral`, of MediaPipe).
-Apple's own order, which Live Link Face sends, differs: always map by name, with `reorder`.
+The home order is alphabetical camelCase: that of the published EmoTalk, of Apple's header ARFaceAnchor.h and, without
+`_neutral`, of MediaPipe. Live Link Face has two others, one in its packets and one in its files: always map by name,
+with `reorder`. VRM and glTF avatars have names and no order.
 """
 
 from __future__ import annotations
@@ -122,14 +123,24 @@ LIVE_LINK_NAMES: tuple[str, ...] = (
     "noseSneerRight",
     "tongueOut",
 )
-"""Apple's order, as Live Link Face sends and saves it (its CSV capitalises the first letter)."""
+"""The order of Live Link Face's UDP packets: that of Unreal's enumeration `EARFaceBlendShape`."""
+
+_SWAPPED = {"jawLeft": "jawRight", "jawRight": "jawLeft", "mouthLeft": "mouthRight", "mouthRight": "mouthLeft"}
+LIVE_LINK_CSV_NAMES: tuple[str, ...] = tuple(_SWAPPED.get(name, name) for name in LIVE_LINK_NAMES)
+"""The order of the CSV that Live Link Face saves, which capitalises the first letters: for jaw and mouth, right comes
+before left."""
 
 INDEX: dict[str, int] = {name: k for k, name in enumerate(ARKIT_NAMES)}
 """Name to index in the home order."""
 
 COUNT = len(ARKIT_NAMES)
 
-ORDERS: dict[str, tuple[str, ...]] = {"arkit": ARKIT_NAMES, "livelink": LIVE_LINK_NAMES}
+ORDERS: dict[str, tuple[str, ...]] = {
+    "arkit": ARKIT_NAMES,
+    "livelink": LIVE_LINK_CSV_NAMES,
+    "livelink-udp": LIVE_LINK_NAMES,
+}
+"""The orders that can be asked for by name."""
 
 
 def indices(names: Sequence[str]) -> NDArray[np.intp]:

@@ -7,7 +7,6 @@ import json
 import secrets
 import socket
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +27,7 @@ from emotalk_ros.live.recording import Shelf
 from emotalk_ros.live.session import POLICY, TRY_LATER, Session
 from emotalk_ros.live.settings import LiveSettings, is_local
 from emotalk_ros.live.voice import Voice
+from emotalk_ros.streaming.hub import PassThread
 
 STATIC = Path(__file__).parent / "static"
 _COOKIE = "emotalk_token"
@@ -84,7 +84,7 @@ class LiveServer:
         self._avatar, self._mapping = avatar, mapping
         self._avatar_name = avatar_name
         self.feeds = {feed.name: feed for feed in feeds}
-        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._model_thread = PassThread()
         self._shelf = Shelf(self.settings.recordings)
         self.sessions: set[Session] = set()
         self._server: uvicorn.Server | None = None
@@ -160,7 +160,7 @@ class LiveServer:
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
-            self._model_thread.shutdown(wait=False, cancel_futures=True)
+            self._model_thread.stop()
 
     def run(self) -> None:
         """`serve` in an event loop of its own."""

@@ -9,9 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -21,6 +19,8 @@ from emotalk_ros.live.frames import AudioMessage, LiveFrame, MessageError, read_
 from emotalk_ros.live.recording import Recording, Shelf
 from emotalk_ros.live.settings import LiveSettings
 from emotalk_ros.live.voice import Voice
+from emotalk_ros.streaming.engine import Asking
+from emotalk_ros.streaming.hub import PassThread
 
 POLICY, FAILED, TRY_LATER = 1008, 1011, 1013
 """Close codes of WebSocket (RFC 6455 and IANA's registry)."""
@@ -44,7 +44,7 @@ class Session:
     Args:
         socket: accepted.
         make_voice: makes a voice; called in the model's thread, when the first stream starts.
-        model_thread: one thread for all voices.
+        model_thread: one thread for all voices, which answers what they ask of the network at a time in one pass.
         settings: limits.
         shelf: where finished recordings go.
         feeds: what can be watched.
@@ -54,7 +54,7 @@ class Session:
         self,
         socket: WebSocket,
         make_voice: Callable[[], Voice] | None,
-        model_thread: ThreadPoolExecutor,
+        model_thread: PassThread,
         settings: LiveSettings,
         shelf: Shelf,
         feeds: dict[str, Feed],
@@ -215,21 +215,21 @@ class Session:
             lag, self._waiting = self._waiting, 0.0
             if lag > self._settings.max_lag:
                 self.skipped_hops += voice.skip(lag - 0.5 * self._settings.max_lag)
-            await self._in_model_thread(partial(self._compute, voice, items))
+            await asyncio.wrap_future(self._thread.work(voice.model, self._compute(voice, items)))
 
     async def _in_model_thread(self, work: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await asyncio.wrap_future(self._thread.call(work))
 
-    def _compute(self, voice: Voice, items: list[AudioMessage | str]) -> None:
+    def _compute(self, voice: Voice, items: list[AudioMessage | str]) -> Asking[None]:
         """In the model's thread. Frames go out after each message, so that none waits for the next one's hop."""
         loop = self._loop
         for item in items:
             if isinstance(item, AudioMessage):
-                frames = voice.push(item)
+                frames = yield from voice.pushing(item)
                 if self._recording is not None:
                     self._recording.add_sound(item.first, item.rate, item.channels, item.data)
             else:
-                frames = voice.end()
+                frames = yield from voice.ending()
                 loop.call_soon_threadsafe(self._heard.clear)
             if frames:
                 loop.call_soon_threadsafe(self._outbox.put_nowait, frames)

@@ -18,6 +18,8 @@ from emotalk_ros.motion.stages.gains import GainSettings
 from emotalk_ros.motion.stages.gaze import GazeSettings
 from emotalk_ros.motion.stages.head import HeadSettings
 from emotalk_ros.streaming import Controls, FaceStream, StreamSettings
+from emotalk_ros.streaming.engine import Asking, answered
+from emotalk_ros.streaming.hub import Collect, stepped
 from emotalk_ros.units import NS, SAMPLE_RATE
 
 _ORIGIN_NS = NS
@@ -92,7 +94,7 @@ class Voice:
     """Audio messages in, frames out. Not safe to call from two threads at once.
 
     Args:
-        model: shared by all voices; whoever calls must see to it that one call runs at a time.
+        model: shared by all voices; whoever calls must see to it that one call runs at a time (`streaming.hub`).
         settings: geometry of the stream.
         controls: style, emotion, movements.
     """
@@ -133,14 +135,32 @@ class Voice:
         self._stream.motion = controls.motion()
         self._controls = controls
 
+    @property
+    def model(self) -> Any:
+        """The network."""
+        return self._stream.model
+
     def push(self, audio: AudioMessage) -> list[LiveFrame]:
         """Take audio; returns the frames it completes, in order."""
+        return answered(self.pushing(audio), self.model)
+
+    def pushing(self, audio: AudioMessage) -> Asking[list[LiveFrame]]:
+        """`push`, for whoever answers the requests to the network: several voices in one pass."""
         stamp = _ORIGIN_NS + audio.first * NS // audio.rate
-        return _live(self._stream.push(PcmChunk(audio.data, "s16le", audio.channels, audio.rate, stamp)))
+        frames: list[FaceFrame] = []
+        chunk = PcmChunk(audio.data, "s16le", audio.channels, audio.rate, stamp)
+        yield from stepped(self._stream.work(chunk), Collect(frames))
+        return _live(frames)
 
     def end(self) -> list[LiveFrame]:
         """The stream ends: the frames that were held back for look-ahead, and the face comes to rest."""
-        return _live(self._stream.end() + self._stream.closing(0.0))
+        return answered(self.ending(), self.model)
+
+    def ending(self) -> Asking[list[LiveFrame]]:
+        """`end`, as `pushing` is to `push`."""
+        frames: list[FaceFrame] = []
+        yield from stepped(self._stream.end_work(), Collect(frames))
+        return _live(frames + self._stream.closing(0.0))
 
     def skip(self, seconds: float) -> int:
         """Leave out so much of what comes next, since this machine is too slow; returns the number of hops."""

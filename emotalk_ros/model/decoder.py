@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emotalk_ros.model.causal import AttentionState, attend, split_heads
+from emotalk_ros.model.causal import AttentionState, attend, head_slopes, split_heads
 
 QUERY_BLOCK = 512
 """Queries per piece of the self-attention: the bias of one piece is all that is ever materialised."""
-
-
-def head_slopes(heads: int, device: torch.device | None = None) -> Tensor:
-    """Slopes (heads,) of the attention bias (Press et al. 2022): 1/4, 1/16, 1/64, 1/256 for four heads."""
-    power = 2 ** math.floor(math.log2(heads))
-    steps = torch.arange(1, power + 1, device=device, dtype=torch.float32)
-    slopes = torch.exp2(-8.0 / power * steps)
-    if power == heads:
-        return slopes
-    # The heads left over take every other slope of the next power of two.
-    odd = torch.arange(1, 2 * (heads - power), 2, device=device, dtype=torch.float32)
-    return torch.cat([slopes, torch.exp2(-4.0 / power * odd)])
 
 
 def attention_bias(slopes: Tensor, start: int, stop: int, period: int) -> Tensor:
@@ -74,12 +62,21 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.activation = functional.relu if activation == "relu" else functional.gelu
 
-    def forward(self, hidden: Tensor, emotion: Tensor | None = None, state: AttentionState | None = None) -> Tensor:
+    def forward(
+        self,
+        hidden: Tensor,
+        emotion: Tensor | None = None,
+        states: Sequence[AttentionState] | None = None,
+        counts: Sequence[int] | None = None,
+    ) -> Tensor:
         """(B, T, D) hidden and (B, T, D) emotion embedding to (B, T, D). Frame t depends on frames up to t only.
 
-        `state`, for a layer with a `reach`: these are the next frames of its stream; None: a stream of its own.
+        `states`, for a layer with a `reach`: these are the next frames, `counts` of them, of streams side by side;
+        None: a stream of its own.
         """
-        mixed = self._self_attention(hidden) if self.reach is None else self._local(hidden, state or AttentionState())
+        if states is None:
+            states, counts = [AttentionState()], [hidden.shape[1]]
+        mixed = self._self_attention(hidden) if self.reach is None else self._local(hidden, states, counts or [])
         hidden = self.norm1(hidden + self.dropout(mixed))
         if self.guided:
             assert emotion is not None
@@ -94,19 +91,19 @@ class DecoderLayer(nn.Module):
         value = functional.linear(emotion, attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :])
         return attention.out_proj(value)
 
-    def _local(self, hidden: Tensor, state: AttentionState) -> Tensor:
+    def _local(self, hidden: Tensor, states: Sequence[AttentionState], counts: Sequence[int]) -> Tensor:
         assert self.reach is not None
         attention = self.self_attn
         packed = functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)
-        query, key, value = (split_heads(part, self.heads) for part in packed.chunk(3, -1))
-        state.extend(key, value)
-        back = torch.arange(self.reach, -1, -1, device=hidden.device)
-        steps = torch.div(back, self.period, rounding_mode="floor")
-        bias = -head_slopes(self.heads, hidden.device)[:, None] * steps
         drop = attention.dropout if self.training else 0.0
-        mixed = attend(query, state, bias, self.reach, 0, drop)
-        state.advance(hidden.shape[1], self.reach)
-        return attention.out_proj(mixed)
+        mixed = []
+        for part, state, count in zip(packed.split(list(counts), 1), states, counts, strict=True):
+            if count:
+                query, key, value = (split_heads(p, self.heads) for p in part.chunk(3, -1))
+                state.extend(key, value)
+                mixed.append(attend(query, state, (self.heads, self.period), self.reach, 0, drop))
+                state.advance(count, self.reach)
+        return attention.out_proj(torch.cat(mixed, 1) if mixed else hidden)
 
     def _self_attention(self, hidden: Tensor) -> Tensor:
         attention = self.self_attn

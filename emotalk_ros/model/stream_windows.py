@@ -1,23 +1,40 @@
-"""A stream given as overlapping windows: each goes on where the one before ended."""
+"""A stream given as overlapping windows: each goes on where the one before ended. Knows nothing of torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from emotalk_ros.model.inference import Analysis, Array
+from emotalk_ros.model.analysis import Analysis, Array
 from emotalk_ros.units import SAMPLE_RATE
 
-if TYPE_CHECKING:
-    from emotalk_ros.model.streaming_emotalk import NetworkState, StreamingEmoTalk
-
-
 _BY_FRAME = ("coefficients", "frame_emotion_logits", "speech", "expression")
+
+Hearing = Generator[Array, Analysis, Analysis]
+"""Yields samples (n,) that the network has to hear next, is sent what it says, and returns the analysis of a window."""
+
+
+class Hears(Protocol):
+    """A network that hears several streams in one pass, piece by piece."""
+
+    config: Any
+
+    def new_state(self) -> Any:
+        """What the network keeps of a stream that begins."""
+        ...
+
+    def hear(
+        self, samples: Sequence[Array], states: Sequence[Any], controls: Sequence[Mapping[str, Any]]
+    ) -> list[Analysis]:
+        """The frames that the next samples (n,) of each stream complete."""
+        ...
+
+    def hear_again(self, state: Any, controls: Mapping[str, Any]) -> tuple[Array, Array]:
+        """Speech and expression (n, 52) of the stream's last frames with other controls."""
+        ...
 
 
 class StreamWindows:
@@ -33,68 +50,67 @@ class StreamWindows:
 
     def reset(self) -> None:
         """Forget the stream."""
-        self._state: NetworkState | None = None
+        self.state: Any = None
+        self.controls: dict[str, Any] = {}
         self._samples = 0  # of the stream, that the network has heard
         self._ended = False  # silence was heard after the last samples: nothing can follow it
         self._first = 0  # frame that row 0 of `_known` is
         self._known: Analysis | None = None
-        self._controls: dict[str, Any] | None = None
 
-    def analyse(
-        self, model: StreamingEmoTalk, values: Tensor, start: int, frames: int, controls: dict[str, Any]
-    ) -> Analysis:
-        """`frames` frames from the stream's frame `start` on, heard in samples (1, N) that begin at that frame.
+    def window(self, model: Hears, audio: Array, start: int, frames: int, controls: dict[str, Any]) -> Hearing:
+        """`frames` frames from the stream's frame `start` on, heard in samples (N,) that begin at that frame.
 
         The network hears only samples that it has not heard yet. Frames whose look-ahead lies behind the samples' end
         are made as if silence followed, which ends the stream. A window that does not go on from what was heard begins
         a new one.
         """
         begin = start * SAMPLE_RATE // model.config.fps
-        end = begin + values.shape[1]
+        end = begin + len(audio)
         gone_on = begin <= self._samples <= end and start >= self._first and not (self._ended and end > self._samples)
-        if self._state is None or not gone_on:
+        if self.state is None or not gone_on:
             self.reset()
-            self._state = model.new_state()
+            self.state = model.new_state()
             self._samples, self._first = begin, start
-        elif _differ(controls, self._controls):
+        elif _differ(controls, self.controls):
             self._follow(model, controls)
-        self._controls = controls
-        self._features: list[Array] = []
-        self._hear(model, values[:, self._samples - begin :], controls)
+        self.controls = controls
+        said = yield audio[self._samples - begin :]
+        features = [] if said.features is None else [said.features]
+        self._take(said, model.config.fps)
         self._samples = end
         missing = start + frames - self._first - self._count
         if missing > 0:
             silence = missing * SAMPLE_RATE // model.config.fps + model.config.lookahead_samples
-            self._hear(model, values.new_zeros(1, silence), controls)
+            said = yield np.zeros(silence, np.float32)
+            features += [] if said.features is None else [said.features]
+            self._take(said, model.config.fps)
             self._ended = True
         rows = slice(start - self._first, start - self._first + frames)
         assert self._known is not None
-        return replace(_map(self._known, lambda part: part[rows]), features=np.concatenate(self._features))
+        wanted = _map(self._known, lambda part: part[rows])
+        return replace(wanted, features=np.concatenate(features) if features else None)
 
     @property
     def _count(self) -> int:
         return 0 if self._known is None else len(self._known.coefficients)
 
-    def _hear(self, model: StreamingEmoTalk, values: Tensor, controls: dict[str, Any]) -> None:
-        new = model.analysis(model(values, state=self._state, frame_emotion=True, **controls))
-        if new.features is not None:
-            self._features.append(new.features)
+    def _take(self, new: Analysis, fps: int) -> None:
         known = new if self._known is None else _join(self._known, new)
-        surplus = max(0, len(known.coefficients) - self._frames - model.config.fps)
+        surplus = max(0, len(known.coefficients) - self._frames - fps)
         self._first += surplus
         self._known = _map(known, lambda part: part[surplus:])
 
-    def _follow(self, model: StreamingEmoTalk, controls: dict[str, Any]) -> None:
+    def _follow(self, model: Hears, controls: dict[str, Any]) -> None:
         """Other controls: the last frame becomes what it would have been with them."""
-        assert self._state is not None
-        if self._known is None or self._state.content.kept is None or not self._state.content.kept.shape[1]:
+        if self._known is None:
             return
-        made = model.decode_again(self._state, **controls)
-        speech, expression = (part[0, -1].float().cpu().numpy() for part in made)
+        speech, expression = model.hear_again(self.state, controls)
+        if not len(speech):
+            return
         last = {
-            "speech": speech,
-            "expression": expression,
-            "coefficients": speech + float(controls.get("intensity", 1.0)) * expression,
+            "speech": speech[-1],
+            "expression": expression[-1],
+            "coefficients": speech[-1] + float(controls.get("intensity", 1.0)) * expression[-1],
         }
         changed = {name: getattr(self._known, name).copy() for name in last}
         for name, row in last.items():
@@ -102,12 +118,43 @@ class StreamWindows:
         self._known = replace(self._known, **changed)
 
 
-def _differ(one: dict[str, Any], other: dict[str, Any] | None) -> bool:
-    if other is None or one.keys() != other.keys():
-        return other is not None
-    return any(
-        not torch.equal(a, b) if isinstance(a, Tensor) else a != b
-        for a, b in zip(one.values(), other.values(), strict=True)
+def analyse_windows(model: Hears, windows: Sequence[tuple[Array, Mapping[str, Any]]]) -> list[Analysis]:
+    """Windows of several streams, heard in one pass of the network (two where one of the streams ends).
+
+    Args:
+        model: hears them.
+        windows: of each stream its audio (n,), and the arguments of `analyse`: `person`, `level`, `emotion`, `memory`
+            (`StreamWindows`), `start`, `frames`.
+    """
+    done: list[Analysis | None] = [None] * len(windows)
+    waiting: list[tuple[int, StreamWindows, Hearing, Array]] = []
+    for k, (audio, asked) in enumerate(windows):
+        emotion = asked.get("emotion")
+        controls = {
+            "person": asked.get("person", 0),
+            "level": asked.get("level", 1.0),
+            **({} if emotion is None else emotion.model_inputs(model)),
+        }
+        memory: StreamWindows = asked["memory"]
+        hearing = memory.window(model, audio, asked["start"], asked["frames"], controls)
+        waiting.append((k, memory, hearing, next(hearing)))
+    while waiting:
+        memories = [memory for _, memory, *_ in waiting]
+        pieces = [piece for *_, piece in waiting]
+        said = model.hear(pieces, [m.state for m in memories], [m.controls for m in memories])
+        rest = []
+        for (k, memory, hearing, _), answer in zip(waiting, said, strict=True):
+            try:
+                rest.append((k, memory, hearing, hearing.send(answer)))
+            except StopIteration as end:
+                done[k] = end.value
+        waiting = rest
+    return [analysis for analysis in done if analysis is not None]
+
+
+def _differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() != other.keys() or any(
+        not np.array_equal(np.asarray(a), np.asarray(other[name])) for name, a in one.items()
     )
 
 

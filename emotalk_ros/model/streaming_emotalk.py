@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,9 +18,9 @@ from emotalk_ros.model.causal import AttentionState, InputState
 from emotalk_ros.model.conditioning import EmotionConditioned
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.emotion_statistics import RunningStatistics, StatisticsState
-from emotalk_ros.model.inference import Analysis, SpeechToFace
+from emotalk_ros.model.inference import Analysis, Array, SpeechToFace
 from emotalk_ros.model.output import EmoTalkOutput
-from emotalk_ros.model.stream_windows import StreamWindows
+from emotalk_ros.model.stream_windows import StreamWindows, analyse_windows
 from emotalk_ros.model.streaming_config import StreamingEmoTalkConfig
 from emotalk_ros.model.timing import stretch, valid_mask
 from emotalk_ros.model.trunk import FEATURE_STRIDE, LogMel, SpeechTrunk, TrunkState
@@ -246,21 +248,22 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
             input_values = functional.pad(input_values, (0, max(0, missing)))
         if features is None:
             features = self.trunk(input_values, state.trunk, self.feature_count(size) if whole else None)
-        content, heard = self._read(features.to(self.content_adapter.out.weight.dtype), state)
+        (content,), (heard,) = self._read([features], [state])
         if whole:
             content, heard = content[:, :size], heard[:, :size]
         else:
             size = content.shape[1]
-        pooled = self._pool(heard, state.statistics)
+        pooled = self._pool([heard], [state])
         driving = pooled
         if emotion_values is not None:
             driving = self._stretched(emotion_values, emotion_lengths, frame_lengths, size)
         heard = self.emotion_head(driving)
         if not whole:
-            state.content.kept = state.content.extend(content)[:, -self.config.decoder_reach :]
-            state.heard.kept = state.heard.extend(heard)[:, -self.config.decoder_reach :]
+            self._keep([content], [heard], [state])
         emotion = self._mix_emotion(heard, emotion_embedding, emotion_blend)
-        speech, closure, expression = self._decode(content, emotion, person, level, state)
+        speech, closure, expression = self._decode(
+            content, emotion, self._styles(person, level, batch), [size], [state]
+        )
         coefficients = speech + _rows(intensity, speech) * expression
         frame_logits = self.emotion_classifier(pooled) if size else pooled.new_zeros(batch, 0, self._labels)
         logits = None
@@ -289,23 +292,73 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
         """Features that so many frames are read from."""
         return -(-(frames - 1) * SAMPLE_RATE // (FEATURE_STRIDE * self.config.fps)) + 1
 
-    def decode_again(
-        self,
-        state: NetworkState,
-        person: Tensor | None = None,
-        level: Tensor | None = None,
-        emotion_embedding: Tensor | None = None,
-        emotion_blend: Tensor | None = None,
-        **kwargs: Any,
-    ) -> tuple[Tensor, Tensor]:
-        """The stream's last frames with other controls: speech and expression (B, n, 52); it goes on from there.
+    @torch.inference_mode()
+    def hear(
+        self, samples: Sequence[Array], states: Sequence[NetworkState], controls: Sequence[Mapping[str, Any]]
+    ) -> list[Analysis]:
+        """The next samples (n,) of several streams in one pass: the frames that each completes, as it would alone.
+
+        Args:
+            samples: of each stream, as many as there are: none has to wait for another.
+            states: of each stream (`new_state`), carried on.
+            controls: of each stream: `person`, `level`, and what `EmotionControl.model_inputs` gives.
+        """
+        pieces = [torch.as_tensor(piece, dtype=torch.float32, device=self.device)[None] for piece in samples]
+        features = self.trunk.streams(pieces, [state.trunk for state in states])
+        contents, seen = self._read(features, states)
+        counts = [content.shape[1] for content in contents]
+        pooled = self._pool(seen, states)
+        heard = self.emotion_head(pooled)
+        self._keep(contents, heard.split(counts, 1), states)
+        parts = self._shown(torch.cat(list(contents), 1), heard, counts, states, controls)
+        told = _arrays(self.emotion_classifier(pooled), counts)
+        labels = tuple(self.config.emotion_labels)
+        nothing = np.zeros(len(labels), np.float32)
+        made = zip(_arrays(parts[0], counts), _arrays(parts[1], counts), told, features, controls, strict=True)
+        return [
+            Analysis(
+                speech + float(asked.get("intensity", 1.0)) * expression,
+                logits[-1] if len(logits) else nothing,
+                logits,
+                labels,
+                speech,
+                expression,
+                part[0].float().cpu().numpy(),
+            )
+            for speech, expression, logits, part, asked in made
+        ]
+
+    @torch.inference_mode()
+    def hear_again(self, state: NetworkState, controls: Mapping[str, Any]) -> tuple[Array, Array]:
+        """The stream's last frames with other controls: speech and expression (n, 52); it goes on from there.
 
         For a change of controls: what the last frame would have been tells how far the change has to be faded in.
         """
-        assert state.content.kept is not None and state.heard.kept is not None
         state.reset_decoder()
-        emotion = self._mix_emotion(state.heard.kept, emotion_embedding, emotion_blend)
-        speech, _, expression = self._decode(state.content.kept, emotion, person, level, state)
+        if state.content.kept is None or state.heard.kept is None:
+            return np.zeros((0, 52), np.float32), np.zeros((0, 52), np.float32)
+        counts = [state.content.kept.shape[1]]
+        speech, expression = self._shown(state.content.kept, state.heard.kept, counts, [state], [controls])
+        return _arrays(speech, counts)[0], _arrays(expression, counts)[0]
+
+    def _shown(
+        self,
+        content: Tensor,
+        heard: Tensor,
+        counts: Sequence[int],
+        states: Sequence[NetworkState],
+        controls: Sequence[Mapping[str, Any]],
+    ) -> tuple[Tensor, Tensor]:
+        """Speech and expression (1, n_1 + n_2 + .., 52) of streams side by side, under the controls of each."""
+        person = torch.cat([self._person_weights(self._person_input(asked["person"]), 1) for asked in controls])
+        level = torch.cat([self._level_input(asked["level"]) for asked in controls])
+        emotions = []
+        for part, asked in zip(heard.split(list(counts), 1), controls, strict=True):
+            given, blend = asked.get("emotion_embedding"), asked.get("emotion_blend")
+            emotions.append(part if given is None else self._mix_emotion(part, given, blend))
+        styles = self._styles(person, level, len(counts))[:, 0]
+        frames = torch.repeat_interleave(styles, torch.tensor(counts, device=styles.device), 0)[None]
+        speech, _, expression = self._decode(content, torch.cat(emotions, 1), frames, counts, states)
         return speech, expression
 
     def decode(
@@ -322,7 +375,8 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
         self, content: Tensor, emotion: Tensor, person: Tensor | None = None, level: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `decode`: speech (B, T, 52), closure logits (B, T) and expression (B, T, 52)."""
-        return self._decode(content, emotion, person, level, NetworkState())
+        styles = self._styles(person, level, len(content))
+        return self._decode(content, emotion, styles, [content.shape[1]], [NetworkState()])
 
     def embed_emotion(self, input_values: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The emotion embedding of clips, frame by frame: (B, N) samples to (B, T, E)."""
@@ -336,6 +390,10 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
         """What a stream's windows of up to `frames` frames pass on to each other: see `analyse`."""
         return StreamWindows(frames)
 
+    def analyse_together(self, windows: Sequence[tuple[Array, Mapping[str, Any]]]) -> list[Analysis]:
+        """`analyse` of windows of several streams, each with its own `memory`, in one pass: audio and arguments."""
+        return analyse_windows(self, windows)
+
     def _infer(
         self,
         audio: Any,
@@ -348,14 +406,9 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
     ) -> Analysis:
         if not window:
             return super()._infer(audio, person, level, emotion, sample_rate, per_frame)
-        values = self.check_audio(audio, sample_rate)[None]
-        controls = {
-            "person": self._person_input(person),
-            "level": self._level_input(level),
-            **self._control_inputs(emotion),
-        }
-        with torch.inference_mode():
-            return window["memory"].analyse(self, values, window["start"], window["frames"], controls)
+        values = self.check_audio(audio, sample_rate).cpu().numpy()
+        asked = {"person": person, "level": level, "emotion": emotion}
+        return analyse_windows(self, [(values, {**asked, **window})])[0]
 
     # The parts of forward, in order.
 
@@ -390,17 +443,37 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
             -torch.div(-lengths * self.config.fps, SAMPLE_RATE, rounding_mode="floor"),
         )
 
-    def _read(self, features: Tensor, state: NetworkState) -> tuple[Tensor, Tensor]:
-        """Content (B, T, C) and what tells the emotion (B, T, channels + 1), of the frames that are complete."""
-        both = torch.cat([self.content_adapter(features), self.emotion_adapter(features)], -1)
-        read = read_frames(both, self.config.fps, state.frames)
-        content, heard = read.split([self.config.content_dim, self.config.emotion_channels + 1], -1)
-        return content, heard
+    def _read(
+        self, features: Sequence[Tensor], states: Sequence[NetworkState]
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Content (B, T, C) and what tells the emotion (B, T, channels + 1) of the frames that are complete, of each
+        stream.
+        """
+        all_of_them = features[0] if len(features) == 1 else torch.cat(list(features), 1)
+        all_of_them = all_of_them.to(self.content_adapter.out.weight.dtype)
+        both = torch.cat([self.content_adapter(all_of_them), self.emotion_adapter(all_of_them)], -1)
+        parts = both.split([part.shape[1] for part in features], 1)
+        read = [read_frames(part, self.config.fps, s.frames) for part, s in zip(parts, states, strict=True)]
+        sizes = [self.config.content_dim, self.config.emotion_channels + 1]
+        split = [frames.split(sizes, -1) for frames in read]
+        return [content for content, _ in split], [heard for _, heard in split]
 
-    def _pool(self, heard: Tensor, state: StatisticsState) -> Tensor:
-        """(B, T, channels + 1), the last one saying how much a frame tells, to (B, T, E): what was heard so far."""
-        summed = self.statistics(heard[..., :-1], torch.sigmoid(heard[..., -1]), state)
-        return torch.tanh(self.emotion_dense(summed.to(self.emotion_dense.weight.dtype)))
+    def _pool(self, heard: Sequence[Tensor], states: Sequence[NetworkState]) -> Tensor:
+        """Of each stream (B, T, channels + 1), the last one saying how much a frame tells, to (B, T_1 + T_2 + .., E):
+        what was heard so far.
+        """
+        summed = [
+            self.statistics(part[..., :-1], torch.sigmoid(part[..., -1]), state.statistics)
+            for part, state in zip(heard, states, strict=True)
+        ]
+        return torch.tanh(self.emotion_dense(torch.cat(summed, 1).to(self.emotion_dense.weight.dtype)))
+
+    def _keep(self, content: Sequence[Tensor], heard: Sequence[Tensor], states: Sequence[NetworkState]) -> None:
+        """What is decoded again when the controls change."""
+        reach = self.config.decoder_reach
+        for one, other, state in zip(content, heard, states, strict=True):
+            state.content.kept = state.content.extend(one)[:, -reach:]
+            state.heard.kept = state.heard.extend(other)[:, -reach:]
 
     def _pooled(self, values: Tensor, lengths: Tensor | None) -> Tensor:
         self._check(values, lengths)
@@ -408,8 +481,8 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
             values = torch.where(valid_mask(lengths, values.shape[1]), values, 0.0)
         padded = functional.pad(values, (0, self.config.lookahead_samples))
         state, frames = NetworkState(), frame_count(values.shape[1], self.config.fps)
-        _, heard = self._read(self.trunk(padded, state.trunk, self.feature_count(frames)), state)
-        return self._pool(heard[:, :frames], state.statistics)
+        _, (heard,) = self._read([self.trunk(padded, state.trunk, self.feature_count(frames))], [state])
+        return self._pool([heard[:, :frames]], [state])
 
     def _stretched(self, values: Tensor, lengths: Tensor | None, frames: Tensor | None, size: int) -> Tensor:
         """What was heard in other clips, stretched to these clips' frames."""
@@ -419,22 +492,34 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
         own = -torch.div(-samples * self.config.fps, SAMPLE_RATE, rounding_mode="floor")
         return stretch(pooled, own, torch.full_like(own, size) if frames is None else frames, size)
 
+    def _styles(self, person: Tensor | None, level: Tensor | None, batch: int) -> Tensor:
+        """(B, 1, level_dim + person_dim) of B clips."""
+        weights = self._person_weights(person, batch)
+        return torch.cat([self._level(level, batch), self.person_embedding(weights)], -1)[:, None]
+
     def _decode(
-        self, content: Tensor, emotion: Tensor, person: Tensor | None, level: Tensor | None, state: NetworkState
+        self,
+        content: Tensor,
+        emotion: Tensor,
+        styles: Tensor,
+        counts: Sequence[int],
+        states: Sequence[NetworkState],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Speech (B, T, 52), closure logits (B, T), expression (B, T, 52)."""
-        batch, size = content.shape[:2]
-        styles = torch.cat([self._level(level, batch), self.person_embedding(self._person_weights(person, batch))], -1)
-        hidden = torch.cat([content, styles[:, None].expand(-1, size, -1)], -1)
-        if not state.speech:
-            state.speech = [AttentionState() for _ in self.decoder]
-        for layer, past in zip(self.decoder, state.speech, strict=True):
-            hidden = layer(hidden, None, past)
+        """Speech (B, T, 52), closure logits (B, T), expression (B, T, 52) of streams side by side, `counts` frames of
+        each; `styles` (B, 1 or T, ..).
+        """
+        hidden = torch.cat([content, styles.expand(-1, content.shape[1], -1)], -1)
+        for state in states:
+            state.speech = state.speech or [AttentionState() for _ in self.decoder]
+        for k, layer in enumerate(self.decoder):
+            hidden = layer(hidden, None, [state.speech[k] for state in states], counts)
         closure = self.closure_output(hidden)[..., 0]
         speech = self._close(self.speech_output(hidden), closure)
         # The expression may follow the words' rhythm; the words learn nothing from it.
         shown = functional.gelu(self.emotion_condition(torch.cat([hidden.detach(), emotion], -1)))
-        moved = self.expression_output(self.emotion_decoder(shown, emotion, state.expression))
+        moved = self.expression_output(
+            self.emotion_decoder(shown, emotion, [state.expression for state in states], counts)
+        )
         expression = torch.zeros_like(speech)
         expression[..., EXPRESSIVE] = moved.to(expression.dtype)
         return speech, closure, expression
@@ -453,3 +538,9 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
 def _rows(intensity: Tensor | float, like: Tensor) -> Tensor | float:
     """A number, or (B,) numbers against (B, T, 52)."""
     return intensity if isinstance(intensity, (int, float)) else intensity.to(like.dtype).view(-1, 1, 1)
+
+
+def _arrays(values: Tensor, counts: Sequence[int]) -> list[Array]:
+    """(1, n_1 + n_2 + .., C) to the (n, C) of each stream."""
+    ends = np.cumsum(counts)[:-1]
+    return np.split(values[0].float().cpu().numpy(), ends)

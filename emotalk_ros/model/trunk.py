@@ -16,6 +16,7 @@ Training brings it back to what Whisper's encoder says (`training.distillation`)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -112,24 +113,31 @@ class LogMel(nn.Module):
             self.reset_constants()  # a cast to bfloat16 must not reach the filters
         return self
 
-    def forward(self, samples: Tensor, state: InputState) -> Tensor:
-        """New samples (B, N) to the spectra (B, n, bands) that they complete; spectrum k is centred at sample 160 k."""
-        values = state.extend(samples.float(), MEL_WINDOW // 2)
-        count = max(0, (values.shape[1] - MEL_WINDOW) // MEL_HOP + 1)
-        state.kept = values[:, count * MEL_HOP :]
-        if count == 0:
-            return values.new_zeros(values.shape[0], 0, self.bands)
-        windows = values[:, : (count - 1) * MEL_HOP + MEL_WINDOW].unfold(1, MEL_WINDOW, MEL_HOP)
-        with torch.autocast(values.device.type, enabled=False):
-            spectrum = torch.fft.rfft(windows * self.window)
+    def forward(self, pieces: Sequence[Tensor], states: Sequence[InputState]) -> tuple[Tensor, list[int]]:
+        """New samples of each stream (B, N) to the spectra that they complete, side by side (B, n_1 + n_2 + .., bands),
+        and the n of each stream. Spectrum k of a stream is centred at its sample 160 k.
+        """
+        windows, counts = [], []
+        for piece, state in zip(pieces, states, strict=True):
+            values = state.extend(piece.float(), MEL_WINDOW // 2)
+            count = max(0, (values.shape[1] - MEL_WINDOW) // MEL_HOP + 1)
+            state.kept = values[:, count * MEL_HOP :]
+            counts.append(count)
+            if count:
+                used = values[:, : (count - 1) * MEL_HOP + MEL_WINDOW]
+                windows.append(used.unfold(1, MEL_WINDOW, MEL_HOP))
+        if not windows:
+            return self.window.new_zeros(pieces[0].shape[0], 0, self.bands), counts
+        with torch.autocast(self.window.device.type, enabled=False):
+            spectrum = torch.fft.rfft(torch.cat(windows, 1) * self.window)
             power = (spectrum.real.square() + spectrum.imag.square()) @ self.filters
-            return (power.clamp(min=10.0**_MEL_FLOOR).log10() + 4.0) / 4.0
+            return (power.clamp(min=10.0**_MEL_FLOOR).log10() + 4.0) / 4.0, counts
 
     def whole(self, samples: Tensor) -> Tensor:
         """Spectra (B, N // 160, bands) of whole clips (B, N), silence around them."""
         count = samples.shape[1] // MEL_HOP
         padded = functional.pad(samples, (0, MEL_WINDOW // 2))
-        return self(padded, InputState())[:, :count]
+        return self([padded], [InputState()])[0][:, :count]
 
 
 class LocalAttention(nn.Module):
@@ -143,13 +151,29 @@ class LocalAttention(nn.Module):
         self.q_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, new: Tensor, complete: Tensor, state: AttentionState) -> Tensor:
-        """New inputs (B, n, C) are seen; those whose look-ahead is complete (B, m, C) look: (B, m, C)."""
-        keys, _ = state.extend(split_heads(self.k_proj(new), self.heads), split_heads(self.v_proj(new), self.heads))
-        query = split_heads(self.q_proj(complete), self.heads)
-        mixed = attend(query, state, None, keys.shape[2], self.right)
-        state.next_query += complete.shape[1]
-        return self.out_proj(mixed)
+    def forward(
+        self,
+        new: Tensor,
+        counts: Sequence[int],
+        looking: Tensor,
+        queries: Sequence[int],
+        states: Sequence[AttentionState],
+    ) -> Tensor:
+        """New inputs of segments side by side (B, n_1 + n_2 + .., C) are seen; those whose look-ahead is complete
+        (B, m_1 + m_2 + .., C) look: as many outputs.
+        """
+        keys, values = (split_heads(project(new), self.heads) for project in (self.k_proj, self.v_proj))
+        asked = split_heads(self.q_proj(looking), self.heads)
+        mixed = []
+        parts = zip(
+            keys.split(list(counts), 2), values.split(list(counts), 2), asked.split(list(queries), 2), strict=True
+        )
+        for (key, value, query), state in zip(parts, states, strict=True):
+            seen, _ = state.extend(key, value)
+            if query.shape[2]:
+                mixed.append(attend(query, state, None, seen.shape[2], self.right))
+                state.next_query += query.shape[2]
+        return self.out_proj(torch.cat(mixed, 1) if mixed else looking)
 
 
 class TrunkLayer(nn.Module):
@@ -163,14 +187,21 @@ class TrunkLayer(nn.Module):
         self.fc2 = nn.Linear(feedforward, width)
         self.final_layer_norm = nn.LayerNorm(width)
 
-    def forward(self, new: Tensor, state: AttentionState) -> Tensor:
-        """New inputs (B, n, C) to the outputs (B, m, C) that they complete: `right` positions later than they come."""
-        hidden = new if state.waiting is None else torch.cat([state.waiting, new], 1)
-        count = max(0, hidden.shape[1] - self.self_attn.right)
-        complete, state.waiting = hidden[:, :count], hidden[:, count:]
-        seen, looking = self.self_attn_layer_norm(new), self.self_attn_layer_norm(complete)
-        mixed = complete + self.self_attn(seen, looking, state)
-        return mixed + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(mixed))))
+    def forward(self, new: Tensor, counts: Sequence[int], states: Sequence[AttentionState]) -> tuple[Tensor, list[int]]:
+        """New inputs of segments side by side (B, n_1 + n_2 + .., C) to the outputs (B, m_1 + m_2 + .., C) that they
+        complete, `right` positions later than they come, and the m of each.
+        """
+        complete, queries = [], []
+        for part, state in zip(new.split(list(counts), 1), states, strict=True):
+            hidden = part if state.waiting is None else torch.cat([state.waiting, part], 1)
+            count = max(0, hidden.shape[1] - self.self_attn.right)
+            complete.append(hidden[:, :count])
+            state.waiting = hidden[:, count:]
+            queries.append(count)
+        old = torch.cat(complete, 1)
+        seen, looking = self.self_attn_layer_norm(new), self.self_attn_layer_norm(old)
+        mixed = old + self.self_attn(seen, counts, looking, queries, states)
+        return mixed + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(mixed)))), queries
 
 
 class SpeechTrunk(nn.Module):
@@ -218,43 +249,66 @@ class SpeechTrunk(nn.Module):
             (B, n, levels, width) of the features that are complete: level 0 the convolutions' output, level k that of
             layer k.
         """
-        state = TrunkState() if state is None else state
-        spectra = self.spectra(samples, state.samples).to(self.conv1.weight.dtype)
-        hidden = functional.gelu(convolve(self.conv1, spectra, state.spectra, 1))
-        hidden = functional.gelu(convolve(self.conv2, hidden, state.convolved, 1))
-        begin, end = state.heard, state.heard + hidden.shape[1]
-        state.heard = end
-        while state.begun * self.segment < end:
+        return self.streams([samples], [TrunkState() if state is None else state], count)[0]
+
+    def streams(self, pieces: Sequence[Tensor], states: Sequence[TrunkState], count: int | None = None) -> list[Tensor]:
+        """`forward` of several streams in one pass: the next samples (B, N) of each to its features (B, n, levels,
+        width).
+        """
+        spectra, counts = self.spectra(pieces, [state.samples for state in states])
+        spectra = spectra.to(self.conv1.weight.dtype)
+        hidden, counts = convolve(self.conv1, spectra, counts, [state.spectra for state in states], 1)
+        hidden, counts = convolve(self.conv2, functional.gelu(hidden), counts, [s.convolved for s in states], 1)
+        stems = functional.gelu(hidden).split(counts, 1)
+        work: list[tuple[Segment, Tensor, int]] = []  # with new features, and the place of the first of them
+        where: list[range] = []  # in `work`, of each stream
+        for stem, state in zip(stems, states, strict=True):
+            begin, end = state.heard, state.heard + stem.shape[1]
+            state.heard = end
+            self._begin_segments(state, count)
+            first = len(work)
+            for segment in state.segments:
+                low, high = max(begin, segment.start), min(end, segment.stop + self.right)
+                if low < high:
+                    work.append((segment, stem[:, low - begin : high - begin], low - segment.start))
+            where.append(range(first, len(work)))
+            state.segments = [segment for segment in state.segments if segment.stop + self.right > end]
+        made = self._encode(work)
+        nothing = hidden.new_zeros(hidden.shape[0], 0, self.levels, self.width)
+        return [torch.cat([nothing, *made[part.start : part.stop]], 1) if part else nothing for part in where]
+
+    def _begin_segments(self, state: TrunkState, count: int | None) -> None:
+        while state.begun * self.segment < state.heard:
             start = state.begun * self.segment
             first = start + self.segment if state.begun else 0
             if count is not None and first >= count:
                 break
-            state.segments.append(Segment(start, first, start + 2 * self.segment))
+            layers, levels = [AttentionState() for _ in self.layers], [InputState() for _ in self.layers]
+            state.segments.append(Segment(start, first, start + 2 * self.segment, layers=layers, levels=levels))
             state.begun += 1
-        given = [hidden.new_zeros(hidden.shape[0], 0, self.levels, self.width)]
-        for segment in state.segments:
-            low, high = max(begin, segment.start), min(end, segment.stop + self.right)
-            made = self._encode(hidden[:, low - begin : high - begin], low - segment.start, segment)
-            skip = max(0, segment.first - segment.start - segment.made)
-            segment.made += made.shape[1]
-            given.append(made[:, skip:])
-        state.segments = [segment for segment in state.segments if segment.stop + self.right > end]
-        return torch.cat(given, 1)
 
-    def _encode(self, stem: Tensor, place: int, segment: Segment) -> Tensor:
-        """The convolutions' next outputs (B, n, C), the first at position `place`, to the features they complete."""
-        if not segment.layers:
-            segment.layers = [AttentionState() for _ in self.layers]
-            segment.levels = [InputState() for _ in self.layers]
-        hidden = stem + self.positions[place : place + stem.shape[1]].to(stem.dtype)
-        levels = [stem]
-        for layer, past in zip(self.layers, segment.layers, strict=True):
-            hidden = layer(hidden, past)
-            levels.append(hidden)
-        count = hidden.shape[1]
-        complete = []
-        for level, waiting in zip(levels[:-1], segment.levels, strict=True):
-            values = waiting.extend(level)
-            complete.append(values[:, :count])
-            waiting.kept = values[:, count:]
-        return torch.stack([*complete, hidden], 2)
+    def _encode(self, work: Sequence[tuple[Segment, Tensor, int]]) -> list[Tensor]:
+        """The convolutions' next outputs (B, n, C) of each segment, the first at a position, to the features (B, m,
+        levels, C) that they complete and the segment gives.
+        """
+        if not work:
+            return []
+        counts = [stem.shape[1] for _, stem, _ in work]
+        stem = torch.cat([stem for _, stem, _ in work], 1)
+        places = [self.positions[place : place + n] for (*_, place), n in zip(work, counts, strict=True)]
+        hidden = stem + torch.cat(places).to(stem.dtype)
+        levels = [stem.split(counts, 1)]
+        for k, layer in enumerate(self.layers):
+            hidden, counts = layer(hidden, counts, [segment.layers[k] for segment, *_ in work])
+            levels.append(hidden.split(counts, 1))
+        given = []
+        for row, ((segment, *_), count) in enumerate(zip(work, counts, strict=True)):
+            complete = []
+            for level, waiting in zip(levels[:-1], segment.levels, strict=True):
+                values = waiting.extend(level[row])
+                complete.append(values[:, :count])
+                waiting.kept = values[:, count:]
+            skip = max(0, segment.first - segment.start - segment.made)
+            segment.made += count
+            given.append(torch.stack([*complete, levels[-1][row]], 2)[:, skip:])
+        return given

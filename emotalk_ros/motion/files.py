@@ -28,20 +28,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emotalk_ros.face.names import ARKIT_NAMES, COUNT, LIVE_LINK_NAMES, ORDERS, reorder
+from emotalk_ros.face.names import ARKIT_NAMES, COUNT, LIVE_LINK_CSV_NAMES, LIVE_LINK_NAMES, ORDERS, reorder
 from emotalk_ros.files import replacing
 from emotalk_ros.motion.frame import FaceFrame
 
 Times = NDArray[np.float64]
 """(T,) seconds."""
 
-LIVE_LINK_CSV_COLUMNS = tuple(
-    {"jawLeft": "JawRight", "jawRight": "JawLeft", "mouthLeft": "MouthRight", "mouthRight": "MouthLeft"}.get(
-        name, name[0].upper() + name[1:]
-    )
-    for name in LIVE_LINK_NAMES
-)
-"""The app's columns: unlike in its UDP packets, right comes before left for jaw and mouth."""
+LIVE_LINK_CSV_COLUMNS = tuple(name[0].upper() + name[1:] for name in LIVE_LINK_CSV_NAMES)
+"""The columns of the 52 coefficients in the app's files."""
 _HEAD_AND_EYES = tuple(
     f"{part}{angle}" for part in ("Head", "LeftEye", "RightEye") for angle in ("Yaw", "Pitch", "Roll")
 )
@@ -340,7 +335,7 @@ def write_motion(path: Path, motion: Motion, form: str | None = None, order: str
         path: where; an existing file is replaced.
         motion: what.
         form: one of FORMATS; None: by the suffix.
-        order: "arkit" (alphabetical) or "livelink" (Apple's) order of the 52 columns.
+        order: of the 52 columns, one of `face.names.ORDERS`.
     """
     _, to_bytes = FORMATS[form or format_of(path)]
     data = to_bytes(motion, order)

@@ -31,6 +31,23 @@ def _device(value: str) -> str | None:
     return f"{value!r} is no device; use auto, cpu, cuda or cuda:N"
 
 
+def _topics(values: list[str]) -> str | None:
+    if not values or len(set(values)) != len(values):
+        return f"{values}: must be at least one topic, each once"
+    wrong = [v for v in values if not re.fullmatch(r"/?[A-Za-z_*][A-Za-z0-9_*]*(/[A-Za-z_*][A-Za-z0-9_*]*)*", v)]
+    return f"{wrong[0]!r} is no topic: letters, digits and _ between slashes" if wrong else None
+
+
+def fixed_topics(values: Values) -> tuple[str, ...]:
+    """The topics of `audio.topics`."""
+    return tuple(topic for topic in values["audio.topics"] if "*" not in topic)
+
+
+def topic_patterns(values: Values) -> tuple[str, ...]:
+    """The patterns of `audio.topics`."""
+    return tuple(topic for topic in values["audio.topics"] if "*" in topic)
+
+
 def _gains(values: list[str]) -> str | None:
     try:
         GainSettings(single=parse_gains(values))
@@ -58,6 +75,14 @@ PARAMETERS = (
     Row("model.device", "cpu", "where the network runs: cpu, cuda, cuda:N, or auto", check=_device, live=False),
     Row("model.dtype", "float32", "number format of the network", choices=DTYPES, live=False),
     Row("model.threads", 1, "processor threads of the network; 0 leaves it to torch", 0, 256, live=False),
+    Row(
+        "audio.topics",
+        ["audio"],
+        "topics with speech, a voice each: NAME/audio (or NAME) gives NAME/blendshapes, NAME/emotion and so on; one "
+        "with a * is a pattern: its topics come and go while the node works",
+        check=_topics,
+        live=False,
+    ),
     Row("audio.type", TYPE_NAMES[0], "message type on the topic `audio`", choices=TYPE_NAMES, live=False),
     Row(
         "audio.sample_rate",
@@ -71,9 +96,10 @@ PARAMETERS = (
     Row("audio.encoding", "s16le", "sample format, where audio.sample_rate is set", choices=ENCODINGS, live=False),
     Row(
         "audio.stamps",
-        "capture",
-        "what stamps are good for: capture: they place every chunk; none: chunks follow each other whatever their "
-        "stamps say (for speech synthesis that sends faster than it speaks and stamps with the time of sending)",
+        "auto",
+        "what stamps are good for: capture: they place every chunk; publish: they are times of sending: chunks follow "
+        "each other, stamps tell of pauses; none: only the first one counts; auto: capture, and publish for sound "
+        "that comes faster than its stamps allow",
         choices=STAMPS,
         live=False,
     ),
@@ -96,6 +122,7 @@ PARAMETERS = (
         5.0,
         live=False,
     ),
+    Row("stream.most_voices", 64, "voices that the network answers in one pass", 1, 4096, live=False),
     Row("stream.max_lag", 1.0, "seconds the work may be behind before whole hops are skipped", 0.05, 30.0, live=False),
     Row(
         "stream.idle_timeout",

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -116,12 +117,17 @@ def _fatal(node: Node | None, text: str) -> None:
 
 
 class Throttled:
-    """Warnings that do not flood the log: the same text once a `period`, and at most `burst` texts of one kind.
+    """Warnings that do not flood the log: of each kind of trouble at most `burst` lines in a `period`.
+
+    What counts is the kind, a word of the caller's, and not the text: a text that holds what a stranger sent is new
+    every time. How many were left out stands in the next line of that kind. Safe to call from several threads.
 
     Args:
         warn: takes the text, for instance `node.get_logger().warning`.
-        period: seconds.
-        burst: different texts of one kind in a period.
+        period: seconds; the same text comes once in it.
+        burst: lines of one kind in a period.
+        kinds: how many kinds are told apart; what is beyond shares one kind, so that memory and log stay bounded.
+        longest: characters of a line.
         clock: monotonic seconds.
     """
 
@@ -129,27 +135,43 @@ class Throttled:
         self,
         warn: Callable[[str], object],
         period: float = 5.0,
-        burst: int = 8,
+        burst: int = 4,
+        kinds: int = 32,
+        longest: int = 500,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._warn = warn
         self._period = period
         self._burst = burst
+        self._kinds = kinds
+        self._longest = longest
         self._clock = clock
         self._recent: dict[str, dict[str, float]] = {}
-        self._suppressed: dict[str, int] = {}
+        self._left_out: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, kind: str, text: str) -> None:
         """Say `text` unless it, or enough of its `kind`, was said a moment ago."""
+        if len(text) > self._longest:
+            text = f"{text[: self._longest]}... ({len(text)} characters)"
+        with self._lock:
+            text_now = self._admitted(kind, text)
+        if text_now:
+            self._warn(text_now)
+
+    def _admitted(self, kind: str, text: str) -> str:
+        """The line to write, or "" for none."""
         now = self._clock()
+        if kind not in self._recent and len(self._recent) >= self._kinds:
+            kind = "others"
         recent = {t: at for t, at in self._recent.get(kind, {}).items() if now - at < self._period}
-        if text in recent or len(recent) >= self._burst:
-            self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
-        else:
-            recent[text] = now
-            suppressed = self._suppressed.pop(kind, 0)
-            self._warn(f"{text} ({suppressed} more like this before)" if suppressed else text)
         self._recent[kind] = recent
+        if text in recent or len(recent) >= self._burst:
+            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+            return ""
+        recent[text] = now
+        left_out = self._left_out.pop(kind, 0)
+        return f"{text} ({left_out} more like this before)" if left_out else text
 
 
 def asked_for_help(words: Sequence[str], program: str, about: str, rows: Sequence[Row]) -> bool:

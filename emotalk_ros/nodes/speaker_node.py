@@ -45,7 +45,7 @@ PARAMETERS = (
     Row("offset", 0.0, "seconds by which sound follows its frame: what joints or a screen need", -1.0, 5.0),
     Row("audio.type", TYPE_NAMES[0], "message type of `audio`", choices=TYPE_NAMES, live=False),
     Row("audio.stamp_of", "auto", "what a stamp means, as for the emotalk node", choices=STAMP_OF, live=False),
-    Row("audio.stamps", "capture", "whether stamps are trusted, as for the emotalk node", choices=STAMPS, live=False),
+    Row("audio.stamps", "auto", "what stamps are good for, as for the emotalk node", choices=STAMPS, live=False),
     Row("retry_limit", 10.0, "longest pause in seconds between attempts to open the device", 0.5, 600.0),
 )
 """Parameters of the speaker node."""
@@ -69,7 +69,7 @@ class SpeakerNode(Node):
         except (LoudspeakerError, AudioTypeError) as error:
             raise NodeError(str(error)) from error
         self._decoder = AudioDecoder(classes.msgtype, inputs)
-        self._timeline = TimelineSettings(trust_stamps=inputs.trust_stamps)
+        self._timeline = TimelineSettings(stamps=inputs.stamps)
         self._warn = Throttled(self.get_logger().warning)
         self._player: Player | None = None
         self._device: Loudspeaker | None = None

@@ -71,7 +71,7 @@ def replay_bag(
 
     topics = topics or Topics()
     model = subject.load()
-    voice = subject.voice(model, topics.input.trust_stamps)
+    voice = subject.voice(model, topics.input.stamps)
     with open_bag(path) as bag:
         if live is not None:
             replayed = live(bag, subject, model, topics, subject.settings(voice))

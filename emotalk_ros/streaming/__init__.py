@@ -1,6 +1,7 @@
 """Live audio in, stamped face frames out: schedule, engine, one voice, and the thread that runs it; without ROS."""
 
 from emotalk_ros.streaming.engine import Analysed, Controls, Engine, EngineStatistics, FaceModel
+from emotalk_ros.streaming.hub import VoiceHub
 from emotalk_ros.streaming.schedule import StreamSettings, Window, WindowSchedule
 from emotalk_ros.streaming.session import FaceStream, Step, animate
 
@@ -13,6 +14,7 @@ __all__ = [
     "FaceStream",
     "Step",
     "StreamSettings",
+    "VoiceHub",
     "Window",
     "WindowSchedule",
     "animate",

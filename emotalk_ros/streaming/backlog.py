@@ -28,15 +28,21 @@ class Backlog:
 
     Args:
         limit: seconds of audio beyond which the queue drops its oldest chunk; a last resort.
+        ready: notified when there is something to do; shared where one thread serves several queues.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, ready: threading.Condition | None = None) -> None:
         self._limit = limit
-        self._ready = threading.Condition()
+        self._ready = threading.Condition() if ready is None else ready
         self._chunks: deque[Waiting] = deque()
         self._seconds = 0.0
         self._played_until = float("-inf")
         self.dropped = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether no chunk waits."""
+        return not self._chunks
 
     @property
     def seconds(self) -> float:

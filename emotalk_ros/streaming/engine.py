@@ -6,8 +6,9 @@ same values (1e-5) however the audio was cut; memory does not grow with the leng
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,35 @@ class FaceModel(Protocol):
         `start`, the stream's frame that the window's frame 0 is; `frames`, how many are wanted.
         """
         ...
+
+
+class Request(NamedTuple):
+    """What a voice asks of the network: `analyse(audio, **arguments)`, to be answered with what that returns."""
+
+    audio: Array
+    """(n,)."""
+    arguments: dict[str, Any]
+
+
+T = TypeVar("T")
+Asking = Generator[Request, Analysed, T]
+"""Work of one voice that asks the network now and then. Whoever runs it sends the answers: see `streaming.hub`."""
+
+
+def answered(work: Asking[T], model: FaceModel) -> T:
+    """Run the work of one voice by itself; what it returns."""
+    try:
+        request = next(work)
+        while True:
+            try:
+                answer = model.analyse(request.audio, **request.arguments)
+            except Exception as error:
+                request = work.throw(error)  # the work may go on without
+            else:
+                request = work.send(answer)
+    except StopIteration as end:
+        returned: T = end.value
+        return returned
 
 
 @dataclass(frozen=True)
@@ -205,6 +235,10 @@ class Engine:
 
         Raises ValueError when the stamp shows that audio is missing or doubled: `AudioIntake` is what fills and cuts.
         """
+        return answered(self.feeding(samples, stamp_ns), self.model)
+
+    def feeding(self, samples: Samples, stamp_ns: int | None = None) -> Asking[list[FaceFrame]]:
+        """`feed`, for whoever answers the requests to the network: several voices in one pass."""
         if not len(samples):
             return []
         if self._origin_ns is None:
@@ -221,7 +255,7 @@ class Engine:
             window = self.schedule.window(self._hop)
             missing = window.end - self._ring.end
             if missing <= 0:
-                frames += self._commit(window)
+                frames += yield from self._commit(window)
                 continue
             if taken == len(samples):
                 return frames
@@ -235,13 +269,17 @@ class Engine:
         Args:
             reset: False leaves that to the caller, so that `pitch_at` can still be asked.
         """
+        return answered(self.flushing(reset), self.model)
+
+    def flushing(self, reset: bool = True) -> Asking[list[FaceFrame]]:
+        """`flush`, as `feeding` is to `feed`."""
         if self._origin_ns is None:
             return []
         frames: list[FaceFrame] = []
         end = self._ring.end
         total = self.schedule.frames(end)
         while (window := self.schedule.window(self._hop)).first < total:
-            frames += self._commit(window._replace(end=end, stop=min(window.stop, total)))
+            frames += yield from self._commit(window._replace(end=end, stop=min(window.stop, total)))
         frames += self._emit(self.schedule.output_frames(end), last=True)
         if reset:
             self.reset()
@@ -292,7 +330,7 @@ class Engine:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _commit(self, window: Window) -> list[FaceFrame]:
+    def _commit(self, window: Window) -> Asking[list[FaceFrame]]:
         """Run one hop (or skip it) and hand out what it completes."""
         self._hop += 1
         self._tracker.follow()
@@ -305,14 +343,14 @@ class Engine:
             self._fade_left = 0
             return []
         self.statistics.hops += 1
-        parts, heard = self._infer(window)
+        parts, heard = yield from self._infer(window)
         rows = np.column_stack([parts, loudness, heard])
         # One frame of the hop before stays, to interpolate from.
         self._rows = np.concatenate([self._rows[-1:], rows.astype(np.float32)])
         self._known = window.stop - len(self._rows)
         return self._emit(self.schedule.output_at_or_after(window.stop), last=False)
 
-    def _infer(self, window: Window) -> tuple[Array, Array]:
+    def _infer(self, window: Window) -> Asking[tuple[Array, Array]]:
         """The model's frames first..stop-1: speech beside expression (n, 104), and what was heard (n, L + 3)."""
         audio = self._ring.read(window.start, window.end)
         if len(audio) < self._shortest:
@@ -321,7 +359,8 @@ class Engine:
         place: dict[str, Any] = {}
         if self._memory is not None:
             place = {"memory": self._memory, "start": window.base, "frames": window.stop - window.base}
-        result = self.model.analyse(audio, person=controls.person, level=controls.level, emotion=emotion, **place)
+        asked = {"person": controls.person, "level": controls.level, "emotion": emotion, **place}
+        result = yield Request(audio, asked)
         available = len(result.coefficients) - 1
         take = np.minimum(np.arange(window.first, window.stop) - window.base, available)
         parts = self._parts(result)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from emotalk_ros.motion.frame import FaceFrame, FrameKind
 from emotalk_ros.motion.pipeline import CLOSING_SECONDS, MotionPipeline, MotionSettings, closing_frames, ease
 from emotalk_ros.motion.stage import FrameContext
 from emotalk_ros.streaming.commands import EmotionOrders
-from emotalk_ros.streaming.engine import Controls, Engine, EngineStatistics, FaceModel
+from emotalk_ros.streaming.engine import Analysed, Controls, Engine, EngineStatistics, FaceModel, Request
 from emotalk_ros.streaming.schedule import StreamSettings, WindowSchedule
 from emotalk_ros.units import NS, SAMPLE_RATE
 
@@ -50,6 +51,10 @@ class Step:
     """The frames are the last of a stream."""
 
 
+Work = Generator[Request | Step, Analysed | None, None]
+"""Work of one voice: yields requests to the network, each to be answered, and steps, to be answered with None."""
+
+
 class FaceStream:
     """One voice: owns its intake, its engine and its motion pipeline. Several voices may share a model.
 
@@ -61,7 +66,7 @@ class FaceStream:
         settings: hop, context, look-ahead, frame rate; checked against the model (ValueError).
         controls: style and emotion.
         motion: settings of the stages; None hands out the network's coefficients as they are.
-        trust_stamps: False: chunks follow each other whatever their stamps say (see `TimelineSettings`).
+        stamps: what the stamps of chunks are good for: auto, capture, publish or none (see `audio.timeline.STAMPS`).
         channel: which channel of chunks to listen to, counted from 0; None: the mean of all.
         live: an emotion that was asked for by name stays when nobody speaks; False (recordings): it fades.
         ear: name or folder of the ear that hears the emotion, where the network has a speech trunk; "": the network's
@@ -75,7 +80,7 @@ class FaceStream:
         controls: Controls | None = None,
         motion: MotionSettings | None = DEFAULT_MOTION,
         *,
-        trust_stamps: bool = True,
+        stamps: str = "auto",
         channel: int | None = None,
         live: bool = False,
         ear: str = DEFAULT_EAR,
@@ -86,7 +91,7 @@ class FaceStream:
         """Emotions asked for at an instant of the audio; between them holds the emotion of `controls`."""
         # A gap as long as the context leaves nothing to go on from.
         gap = self._engine.settings.context
-        self._intake = AudioIntake(TimelineSettings(max_gap=gap, trust_stamps=trust_stamps), channel)
+        self._intake = AudioIntake(TimelineSettings(max_gap=gap, stamps=stamps), channel)
         self._pipeline = None if motion is None else MotionPipeline(motion, self.fps)
         self.controls = controls or Controls()
         if motion is not None:  # tables that stages make when first asked are made now, not in the first hop
@@ -99,6 +104,17 @@ class FaceStream:
         self._new = True  # the next frame made from audio is the first of its stream
         self._blend_from: NDArray[np.float32] | None = None
         self._blended = 0
+
+    @property
+    def model(self) -> FaceModel:
+        """The network. Another one of the same kind may be assigned between two streams."""
+        return self._engine.model
+
+    @model.setter
+    def model(self, model: FaceModel) -> None:
+        self._engine.model = model
+        self.reset()
+        self._ask_network(self._controls)
 
     @property
     def fps(self) -> float:
@@ -183,6 +199,10 @@ class FaceStream:
             AudioFormatError: a chunk that cannot be understood; it counts as lost, the stream goes on.
             ValueError: samples that are not (n,), or whose stamp does not follow the audio before them.
         """
+        return self._alone(self.work(audio, stamp_ns))
+
+    def work(self, audio: PcmChunk | ArrayLike, stamp_ns: int | None = None) -> Work:
+        """`steps`, for whoever answers the requests to the network: several voices in one pass (`streaming.hub`)."""
         if not isinstance(audio, PcmChunk):
             yield from self._pieces(self._checked(audio), stamp_ns)
             return
@@ -194,8 +214,24 @@ class FaceStream:
 
     def end_steps(self) -> Iterator[Step]:
         """`end`, piece by piece."""
+        return self._alone(self.end_work())
+
+    def end_work(self) -> Work:
+        """`end_steps`, as `work` is to `steps`."""
         yield from self._segments(self._intake.flush())
         yield from self._finish()
+
+    def _alone(self, work: Work) -> Iterator[Step]:
+        """The steps of work whose requests the network answers one by one."""
+        answer: Analysed | None = None
+        with suppress(StopIteration):
+            while True:
+                item = work.send(answer)
+                answer = None
+                if isinstance(item, Step):
+                    yield item
+                else:
+                    answer = self._engine.model.analyse(item.audio, **item.arguments)
 
     @property
     def closed(self) -> bool:
@@ -300,23 +336,25 @@ class FaceStream:
         self._intake.statistics.invalid_samples += bad
         return samples
 
-    def _segments(self, segments: Iterable[Segment]) -> Iterator[Step]:
+    def _segments(self, segments: Iterable[Segment]) -> Work:
         for segment in segments:
             if segment.reset:
                 yield from self._finish()
             yield from self._pieces(segment.samples, segment.stamp_ns)
 
-    def _pieces(self, samples: Samples, stamp_ns: int | None) -> Iterator[Step]:
+    def _pieces(self, samples: Samples, stamp_ns: int | None) -> Work:
         for at in range(0, len(samples), self._piece):
             piece, begins = samples[at : at + self._piece], not self.open
-            frames = self._engine.feed(piece, None if stamp_ns is None else stamp_ns + at * NS // SAMPLE_RATE)
+            frames = yield from self._engine.feeding(
+                piece, None if stamp_ns is None else stamp_ns + at * NS // SAMPLE_RATE
+            )
             stamp = self._engine.end_ns - len(piece) * NS // SAMPLE_RATE
             yield Step(piece, stamp, self._moved(frames), begins)
 
-    def _finish(self) -> Iterator[Step]:
+    def _finish(self) -> Work:
         if self.open:
             end_ns = self._engine.end_ns
-            frames = self._moved(self._engine.flush(reset=False))
+            frames = self._moved((yield from self._engine.flushing(reset=False)))
             self.reset()
             yield Step(_NOTHING, end_ns, frames, ends=True)
 

@@ -48,9 +48,14 @@ class Figures:
             self.frames += len(latencies)
             self._latencies.extend(latencies)
 
-    def new_faults(self) -> dict[str, int]:
-        """How many hops were skipped and inferences failed since the last call."""
+    def new_faults(self, **losses: int) -> dict[str, int]:
+        """How many hops were skipped and inferences failed since the last call.
+
+        Args:
+            losses: counts since the beginning of what else is lost; _ in the names becomes a space.
+        """
         counts = {"skipped hops": self.skipped_hops, "failures": self.failures}
+        counts.update({name.replace("_", " "): count for name, count in losses.items()})
         fresh = {name: count - self._reported.get(name, 0) for name, count in counts.items()}
         self._reported = counts
         return fresh

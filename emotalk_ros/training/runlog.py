@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from emotalk_ros.files import write_text
+from emotalk_ros.terminal import Terminal, text_column
 
 
 class RunLog:
@@ -25,7 +26,7 @@ class RunLog:
         self._began, self._first = time.monotonic(), start
         if not active:
             return
-        self.console = console or Console(stderr=True)
+        self.console = console or Terminal(stderr=True)
         _truncate(self._path, start)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (kept open for the run)
         try:
@@ -35,12 +36,12 @@ class RunLog:
         except ImportError:
             self.say("TensorBoard is not installed: losses go to log.jsonl only (pip install tensorboard)")
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            text_column("{task.fields[rate]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            text_column("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=self.console,
             disable=not self.console.is_terminal,
@@ -81,7 +82,7 @@ class RunLog:
                 self._writer.add_scalar(f"{kind}/{name}", value, step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if kind != "train":
-            self.console.print(f"[bold]{kind}[/bold] at step {step}: {shown}", highlight=False, soft_wrap=True)
+            self.console.print(f"{kind} at step {step}: {shown}")
         elif self.console.is_terminal:
             self._bar.update(self._task, description=f"loss {values['loss']:.4f}")
         else:
@@ -95,7 +96,7 @@ class RunLog:
     def say(self, text: str) -> None:
         """A line on the terminal."""
         if self.active:
-            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.console.print(text)
 
 
 def read_log(folder: Path, kind: str = "train") -> list[dict[str, Any]]:

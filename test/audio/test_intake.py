@@ -196,7 +196,7 @@ def test_late_stamps_do_not_bring_back_what_was_heard():
 
 def test_stamps_that_are_not_trusted_count_only_after_a_pause():
     audio = tone(1.0)
-    intake = AudioIntake(TimelineSettings(trust_stamps=False))
+    intake = AudioIntake(TimelineSettings(stamps="none"))
     segments = []
     for samples, at in cut(audio, 320):
         segments += intake.push(chunk(samples, at * 0.01))  # all at once, stamped when published
@@ -361,3 +361,103 @@ def test_settings_are_checked():
     for fields in ({"tolerance": 3.0}, {"drift_start": 0.5}, {"window": 0.0}, {"max_jitter": -1.0}):
         with pytest.raises(ValueError):
             TimelineSettings(**fields)
+
+
+def sent_ahead(audio, size, every, start=100.0, delay=0.001):
+    """Chunks of `size` samples sent `every` seconds, stamped when they are sent."""
+    pieces = [audio[at : at + size] for at in range(0, len(audio), size)]
+    return [
+        chunk(piece, start + k * every, arrival_ns=T0 + round((start + k * every + delay) * NS))
+        for k, piece in enumerate(pieces)
+    ]
+
+
+def speech_like(seconds, seed=3):
+    """Noise with pauses of digital silence, as speech synthesis has them, and silence at its beginning."""
+    noise = np.random.default_rng(seed).uniform(-0.3, 0.3, round(seconds * 16000)).astype(np.float32)
+    noise[:3200] = 0.0
+    for at in range(16000, len(noise), 32000):
+        noise[at : at + 6400] = 0.0
+    return noise
+
+
+BURSTS = {
+    "10 s in 20 ms chunks within 0.6 s": (10.0, 320, 0.0012),
+    "1 s chunks every 0.3 s": (6.0, 16000, 0.3),
+    "all at once": (10.0, 320, 0.0),
+    "twice as fast": (10.0, 1600, 0.05),
+}
+
+
+@pytest.mark.parametrize("seconds, size, every", BURSTS.values(), ids=BURSTS.keys())
+def test_sound_that_comes_faster_than_its_stamps_is_heard_whole(seconds, size, every):
+    audio, intake = speech_like(seconds), AudioIntake()
+    segments = [segment for c in sent_ahead(audio, size, every) for segment in intake.push(c)] + intake.flush()
+    np.testing.assert_array_equal(joined(segments), audio)
+    assert segments[0].stamp_ns == T0 + 100 * NS and sum(s.reset for s in segments) == 0
+    assert intake.statistics.dropped_samples == 0 and intake.statistics.sent_ahead == 1
+    assert any("faster than its stamps allow" in text for text in intake.take_warnings())
+
+
+def test_sound_that_comes_a_little_faster_than_its_stamps_is_heard_whole():
+    """Half seconds every 0.45 s: at first they may be late stamps, which are followed by single samples."""
+    audio, intake = speech_like(8.0), AudioIntake()
+    out = joined([s for c in sent_ahead(audio, 8000, 0.45) for s in intake.push(c)] + intake.flush())
+    assert len(audio) * (1 - 1 / 128) <= len(out) <= len(audio)
+    assert intake.statistics.dropped_samples == 0 and intake.statistics.sent_ahead == 1
+
+
+def test_a_burst_is_recognised_by_its_stamps_where_the_arrival_is_unknown():
+    audio = np.random.default_rng(0).uniform(-0.3, 0.3, 160000).astype(np.float32)
+    intake = AudioIntake()
+    chunks = [dataclasses.replace(c, arrival_ns=0) for c in sent_ahead(audio, 320, 0.0012)]
+    np.testing.assert_array_equal(joined([s for c in chunks for s in intake.push(c)] + intake.flush()), audio)
+
+
+def test_after_a_burst_a_pause_is_silence_and_a_long_one_a_new_stream():
+    intake, audio = AudioIntake(), speech_like(2.0)
+    first = [s for c in sent_ahead(audio, 16000, 0.3) for s in intake.push(c)]
+    pause = intake.push(chunk(audio, 103.0, arrival_ns=T0 + 103 * NS))  # the sentence lasted until 102.0
+    assert len(joined(first)) == 32000 and len(joined(pause)) == 16000 + 32000 and not any(s.reset for s in pause)
+    later = intake.push(chunk(audio, 120.0, arrival_ns=T0 + 120 * NS))
+    assert later[0].reset and later[0].stamp_ns == T0 + 120 * NS
+
+
+def test_chunks_that_a_network_held_up_and_sent_at_once_keep_their_places():
+    """True stamps of capture, half a second late and all at once: no rush, no silence, nothing moved."""
+    audio, intake = speech_like(4.0), AudioIntake()
+    arrivals = [max(at + 0.02, 2.5) if 2.0 <= at < 2.5 else at + 0.02 for at in np.arange(200) * 0.02]
+    segments = []
+    for (samples, at), arrival in zip(cut(audio, 320), arrivals, strict=True):
+        segments += intake.push(chunk(samples, at, arrival_ns=T0 + round(arrival * NS)))
+    np.testing.assert_array_equal(joined(segments), audio)
+    assert intake.statistics.sent_ahead == intake.statistics.late_stamps == 0
+
+
+@pytest.mark.parametrize("stamps", ["capture", "auto"])
+def test_two_publishers_of_live_sound_are_no_burst(stamps):
+    ours, theirs = cut(tone(2.0), 320), cut(tone(2.0) * 0.1, 320)
+    mixed = [piece for a, (samples, at) in zip(ours, theirs, strict=True) for piece in (a, (samples, at + 0.003))]
+    intake = AudioIntake(TimelineSettings(stamps=stamps))
+    for samples, at in mixed:
+        intake.push(chunk(samples, at, arrival_ns=T0 + round((at + 0.021) * NS)))
+    assert intake.statistics.sent_ahead == 0 and intake.statistics.dropped_samples > 30000
+
+
+def test_capture_forbids_what_auto_allows():
+    intake = AudioIntake(TimelineSettings(stamps="capture"))
+    for c in sent_ahead(speech_like(6.0), 16000, 0.3):
+        intake.push(c)
+    assert intake.statistics.dropped_samples > 30000 and intake.statistics.sent_ahead == 0
+
+
+def test_a_sentence_without_a_stamp_begins_when_it_arrives_whole_or_in_chunks():
+    audio = speech_like(10.0)
+    whole = AudioIntake().push(chunk(audio, None, arrival_ns=T0))
+    intake = AudioIntake()
+    cuts = [
+        segment
+        for k in range(500)
+        for segment in intake.push(chunk(audio[k * 320 : (k + 1) * 320], None, arrival_ns=T0 + k * 1_200_000))
+    ]
+    assert whole[0].stamp_ns == T0 and cuts[0].stamp_ns == T0 - NS // 50

@@ -189,5 +189,20 @@ def test_what_is_wrong_is_named():
         AudioDecoder("sensor_msgs/msg/JointState")
     with pytest.raises(ValueError, match="stamp_of 'middle': use one of auto, begin, end"):
         InputSettings("middle")
-    with pytest.raises(ValueError, match="stamps 'maybe': use one of capture, none"):
+    with pytest.raises(ValueError, match="stamps 'maybe': use one of auto, capture, publish, none"):
         InputSettings(stamps="maybe")
+
+
+@pytest.mark.parametrize("stamp_of, begins", [("auto", 0.0), ("begin", 0.0), ("end", -4096 / 22050)])
+def test_speech_of_mgonzs13s_tts_node_begins_at_its_stamp(stamp_of, begins):
+    """Its node reads the clock, then sends a chunk, then sleeps for the chunk's length: 4096 samples at 22.05 kHz."""
+    decoder = AudioDecoder(AUDIO_STAMPED, InputSettings(stamp_of))
+    sent = SimpleNamespace(header=header(), audio=typed(1, "float32_data", np.ones(4096, np.float32), rate=22050))
+    chunk = decoder.decode(sent, STAMP + 1_000_000)
+    assert (chunk.stamp_ns - STAMP) / 1e9 == pytest.approx(begins, abs=1e-6)
+
+
+def test_a_sentence_without_a_stamp_in_one_message_begins_when_it_arrives():
+    decoder = AudioDecoder(AUDIO_DATA, InputSettings(format=MONO))
+    sentence = SimpleNamespace(data=array.array("B", bytes(2 * 160000)))
+    assert decoder.decode(sentence, ARRIVAL).stamp_ns == ARRIVAL

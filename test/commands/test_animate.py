@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from emotalk_ros.commands import animate
-from emotalk_ros.face.names import ARKIT_NAMES, LIVE_LINK_NAMES
+from emotalk_ros.face.names import ARKIT_NAMES, LIVE_LINK_CSV_NAMES
 from emotalk_ros.model import EmoTalk, EmoTalkConfig, load_model
 
 app = typer.Typer()
@@ -81,9 +81,9 @@ def test_orders_map_by_name(folder, tmp_path):
     call(folder, "@speech.wav", "-o", str(tmp_path / "b.csv"), "--order", "livelink")
     call(folder, "@speech.wav", "-o", str(tmp_path / "c.csv"), "--format", "livelink-csv")
     (_, ours), (head, apples) = read_csv(tmp_path / "a.csv"), read_csv(tmp_path / "b.csv")
-    assert head[1:] == list(LIVE_LINK_NAMES)
+    assert head[1:] == list(LIVE_LINK_CSV_NAMES)
     jaw = 1 + ARKIT_NAMES.index("jawOpen")
-    np.testing.assert_array_equal(apples[:, 1 + LIVE_LINK_NAMES.index("jawOpen")], ours[:, jaw])
+    np.testing.assert_array_equal(apples[:, 1 + LIVE_LINK_CSV_NAMES.index("jawOpen")], ours[:, jaw])
     rows = [line.split(",") for line in (tmp_path / "c.csv").read_text().splitlines()]
     assert rows[0][:3] == ["Timecode", "BlendShapeCount", "EyeBlinkLeft"] and rows[0][-1] == "RightEyeRoll"
     assert len(rows[0]) == len(rows[1]) == 63 and rows[1][1] == "61"

@@ -155,6 +155,41 @@ def test_a_second_publisher_is_told_about_and_changes_nothing(graph, speech, exp
     assert max(np.diff(ours)) < 1.01 * NS / 30
 
 
+@pytest.mark.parametrize(
+    "seconds, chunk, every, expected",
+    [(10.0, 0.02, 0.0012, 300), (6.01, 1.0, 0.3, 181)],
+    ids=["10 s in 0.6 s", "1 s chunks every 0.3 s"],
+)
+def test_a_burst_stamped_when_it_is_sent_loses_nothing(graph, speech, seconds, chunk, every, expected):
+    """A speech synthesiser that sends faster than it speaks, every chunk stamped with the time of sending."""
+    said, seen = len(graph.logs), len(graph.statuses)
+    sound = np.tile(speech, 8)[: round(seconds * 16000)]
+    size = round(chunk * 16000)
+    begun = stamp = time.time_ns()
+    for k, at in enumerate(range(0, len(sound), size)):
+        time.sleep(max(0.0, begun / NS + k * every - time.time()))
+        sent = time.time_ns() if k else stamp
+        graph.audio.publish(chunk_message(sound[at : at + size], sent))
+    check_grid(graph.wait_frames(expected, timeout=60.0), stamp, expected)
+    assert graph.said("faster than its stamps allow", said)
+    time.sleep(1.1)
+    assert not [s.message for s in graph.statuses[seen:] if "dropped" in s.message]
+
+
+def test_diagnostics_are_not_ok_while_sound_is_dropped(graph, speech):
+    seen, stamp = len(graph.statuses), time.time_ns()
+    twice = [chunk_message(speech[k * 320 : (k + 1) * 320], stamp + k * NS // 50) for k in range(50)]
+    for message in twice:
+        graph.audio.publish(message)
+        graph.audio.publish(message)
+        time.sleep(0.02)
+
+    def told():
+        return [s for s in graph.statuses[seen:] if "ms of audio dropped" in s.message]
+
+    assert wait_until(told, 5.0, "a warning")[0].level == DiagnosticStatus.WARN
+
+
 # -- commands and parameters -----------------------------------------------------------------------------------------
 
 

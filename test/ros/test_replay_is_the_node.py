@@ -107,7 +107,7 @@ def test_replay_of_each_message_type_gives_the_frames_of_the_node(graph, model_p
 
 def _replay(bag, model_path, settings):
     subject = Subject(model_path, motion=MotionSettings(blinks=BlinkSettings(on=False)))
-    voice = subject.voice(subject.load(), settings.trust_stamps)
+    voice = subject.voice(subject.load(), settings.stamps)
     return replay(
         bag, voice, topics=Topics(input=settings), pauses=WorkerSettings(idle_timeout=IDLE_TIMEOUT, idle=False)
     ).frames

@@ -1,7 +1,10 @@
 """The worker without a graph: skipping when it is behind, pauses, failures, the queue. Time is a number here."""
 
+import time
+
 import numpy as np
 import pytest
+from fake_model import CausalFake
 
 from emotalk_ros.audio import PcmChunk, encode_pcm
 from emotalk_ros.audio.capture import CaptureClock
@@ -9,7 +12,7 @@ from emotalk_ros.motion.frame import FrameKind
 from emotalk_ros.nodes.runtime import Throttled
 from emotalk_ros.streaming import FaceStream, StreamSettings
 from emotalk_ros.streaming.backlog import Backlog
-from emotalk_ros.streaming.worker import Worker, WorkerSettings
+from emotalk_ros.streaming.worker import Crew, Worker, WorkerSettings
 
 NS = 1_000_000_000
 T0 = 1_000 * NS
@@ -248,6 +251,49 @@ def test_warnings_do_not_flood(clock):
     assert told[3:] == ["other", "gap 0 (97 more like this before)"]
 
 
+def test_22_000_random_messages_write_a_few_lines_a_second(bench, clock):
+    worker, _, _, _ = bench
+    lines, kinds = [], set()
+    throttled = Throttled(lambda text: lines.append((clock.now, text)), clock=clock)
+
+    def warn(kind, text):
+        kinds.add(kind)
+        throttled(kind, text)
+
+    worker._warn = warn
+    rng = np.random.default_rng(0)
+    encodings = ["s16le", "f32le", "f64be", "u8", "", "mp3"]
+    begin = clock.now
+    for k in range(22_000):  # 500 a second
+        clock.now += 0.002
+        word = "".join(map(chr, rng.integers(33, 0x2FFF, rng.integers(0, 2000 if k % 100 == 0 else 12))))
+        worker.offer(
+            PcmChunk(
+                rng.bytes(int(rng.integers(0, 400))),
+                word if rng.random() < 0.5 else encodings[rng.integers(6)],
+                int(rng.choice([0, 1, 2, 64, 65, 65535])),
+                int(rng.choice([0, 1, 999, 16000, 2**32 - 1])),
+                int(rng.integers(-(2**60), 2**60)),
+            )
+        )
+        worker.step(timeout=0.0)
+    seconds = clock.now - begin
+    assert len(kinds) < 30  # words of the code, none from outside
+    most = max(sum(at <= a < at + 1.0 for a, _ in lines) for at in np.arange(begin, clock.now))
+    assert len(lines) / seconds <= 0.8 * len(kinds) and most <= 4 * len(kinds)
+    refused = [text for _, text in lines if text.startswith("audio refused")]
+    assert 4 <= len(refused) <= 4 * (seconds / 5.0 + 1)
+    assert sum(len(text.encode()) for _, text in lines) < 500_000 and max(len(text) for _, text in lines) < 600
+
+
+def test_a_throttle_stays_small_whatever_the_kinds(clock):
+    told = []
+    warn = Throttled(told.append, kinds=10, clock=clock)
+    for k in range(1000):
+        warn(f"kind {k}", f"text {k}")
+    assert len(told) == 10 + 4 and len(warn._recent) == 11
+
+
 def test_capture_stamps_are_steady_and_follow():
     rng = np.random.default_rng(0)
     clock = CaptureClock(16000)
@@ -258,3 +304,60 @@ def test_capture_stamps_are_steady_and_follow():
     steps = np.diff(stamps)
     assert np.abs(steps - 20_002_000).max() < 0.3e6 and abs(stamps[-1] - T0 - 499 * 20_002_000) < 3e6
     assert abs(clock.stamp(T0 + 20 * NS, 320) - T0 - 20 * NS) == 0  # samples were lost: jump
+
+
+def test_a_crew_serves_many_voices_each_as_alone(speech):
+    """Voices that come and go while others speak: every frame once, in order, with the values of a voice alone."""
+    model, warnings = CausalFake(), []
+    crew = Crew(model)
+    settings = WorkerSettings(max_lag=60.0, max_chunk=60.0, idle_timeout=0.2, idle=False)
+    published = [[] for _ in range(5)]
+    workers = [
+        Worker(FaceStream(model), settings, made.extend, lambda *w: warnings.append(w), crew=crew) for made in published
+    ]
+    for number, worker in enumerate(workers):
+        worker.start()
+        for at in range(0, len(speech), 1000 + 333 * number):
+            piece = speech[at : at + 1000 + 333 * number]
+            stamp = T0 + at * NS // 16000
+            worker.offer(PcmChunk(encode_pcm(piece, "f32le"), "f32le", 1, 16000, stamp))
+        if number == 1:
+            workers[0].stop()
+            workers[0].start()
+    alone = FaceStream(model)
+    wanted = alone.push(PcmChunk(encode_pcm(speech, "f32le"), "f32le", 1, 16000, T0)) + alone.end()
+    deadline = time.monotonic() + 60.0
+    while any(sum(f.kind is FrameKind.SPEECH for f in made) < len(wanted) for made in published[1:]):
+        assert time.monotonic() < deadline and not warnings
+        time.sleep(0.01)
+    for worker in workers:
+        worker.stop()
+    for made in published[1:]:
+        spoken = [f for f in made if f.kind is FrameKind.SPEECH]
+        assert [f.stamp_ns for f in spoken] == [f.stamp_ns for f in wanted]
+        assert np.abs(np.array([f.coefficients for f in spoken]) - [f.coefficients for f in wanted]).max() < 1e-5
+    assert crew._thread is None
+
+
+def test_a_lost_device_is_replaced(clock):
+    """After three passes that failed in a row all voices go on with another network."""
+    lost, other, warnings, published = Model(clock), Model(clock), [], []
+    lost.error = RuntimeError("CUDA error: device lost")
+    crew = Crew(lost, recover=lambda: other)
+    settings = WorkerSettings(max_lag=60.0, idle_timeout=0.2, idle=False)
+    workers = [
+        Worker(FaceStream(lost, motion=None), settings, published.extend, lambda k, t: warnings.append(t), crew=crew)
+        for _ in range(2)
+    ]
+    for worker in workers:
+        worker.start()
+    deadline, at = time.monotonic() + 30.0, 0.0
+    while not published:
+        assert time.monotonic() < deadline
+        for worker in workers:
+            worker.offer(chunk(at, 0.4))
+        at += 0.4
+        time.sleep(0.02)
+    for worker in workers:
+        worker.stop()
+    assert crew.model is other and any("device lost" in text for text in warnings)

@@ -21,8 +21,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import soundfile
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 
 from emotalk_ros.corpus.phone_times import PhoneTimes, Spoken, write_phone_times
@@ -30,9 +28,10 @@ from emotalk_ros.corpus.readers.base import leave_interrupts_to_the_parent, read
 from emotalk_ros.corpus.shipped.collections import COLLECTIONS, FACEGOOD, Collection, Repository, Trees
 from emotalk_ros.corpus.store import CorpusError
 from emotalk_ros.files import LEFTOVERS, replacing
+from emotalk_ros.terminal import Terminal
 from emotalk_ros.units import SAMPLE_RATE
 
-console = Console(stderr=True)
+console = Terminal(stderr=True)
 GITHUB = "https://github.com"
 FACEGOOD_FOLDER = "facegood"
 """What --collection and the folder of the studio takes are called."""
@@ -115,9 +114,7 @@ def given(repository: Repository, folder: Path) -> Path:
             f"{folder / repository.name}, then git checkout {repository.commit} there"
         )
     if (place / ".git").exists() and (head := git(place, "rev-parse", "HEAD")) != repository.commit:
-        console.print(
-            f"[yellow]note:[/yellow] {place} is at {head[:10]}, the network was trained on {repository.commit[:10]}"
-        )
+        console.label("note:", f"{place} is at {head[:10]}, the network was trained on {repository.commit[:10]}")
     return place
 
 
@@ -224,10 +221,10 @@ def build_collections(names: Iterable[str], request: Request) -> Iterator[str]:
             continue
         times, problems = build(name, request)
         for problem in problems:
-            console.print(f"[yellow]left out[/yellow] {name}/{escape(problem)}", highlight=False, soft_wrap=True)
+            console.label("left out", f"{name}/{problem}")
         aligned = [result for result in times.results.values() if not result.failed]
         hours = sum(result.phones[-1][2] for result in aligned) / 3600
         whole = len(aligned) + len(problems)
         yield f"{name}: {len(aligned)} of {whole} aligned, {hours:.2f} h, {COLLECTIONS[name].licence}"
     if (request.out / ".repositories").is_dir():
-        console.print(f"{request.out / '.repositories'} is needed no more", highlight=False)
+        console.print(f"{request.out / '.repositories'} is needed no more")

@@ -12,7 +12,8 @@ from transformers import PreTrainedConfig
 from transformers import initialization as init
 
 from emotalk_ros.model.baselines.base import Baseline, BaselineConfig
-from emotalk_ros.model.decoder import DecoderLayer, head_slopes
+from emotalk_ros.model.causal import head_slopes
+from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.speech import build_encoder
 
 
