@@ -6,8 +6,10 @@ away; only what ends a process without notice (SIGKILL, a power cut) leaves one,
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -16,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _PREFIX = ".part-"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OS_ERROR = re.compile(r"os error (\d+)")
 LEFTOVERS = f"{_PREFIX}*"
 """Glob of the hidden files of processes that were killed while writing."""
 
@@ -51,7 +55,8 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False) -> Iterato
         _create(part)
         if target.exists():
             part.chmod(stat.S_IMODE(target.stat().st_mode))
-        yield part
+        with writing(given):
+            yield part
         os.replace(part, target)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -64,6 +69,36 @@ def _create(part: Path) -> None:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     except OSError as error:
         raise OSError(error.errno, f"no file can be written here ({error.strerror})", str(part.parent)) from error
+
+
+@contextmanager
+def writing(place: str | os.PathLike[str]) -> Iterator[None]:
+    """Within the block a full disk is an OSError that names `place`, whoever writes: safetensors, torch and numpy raise
+    errors of their own, or without a name.
+
+    Raises OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and str(place) not in str(error):
+            raise OSError(error.errno, os.strerror(error.errno), str(place)) from error
+        raise
+    except Exception as error:
+        found = _OS_ERROR.search(str(error)) if type(error).__name__ == "SafetensorError" else None
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(place)) from error
+
+
+def no_space(error: OSError, remedy: str = "then run it again") -> str:
+    """`error` in a sentence: a full disk with its remedy, anything else as it is."""
+    if error.errno not in _FULL:
+        return str(error)
+    return (
+        f"no space is left to write {error.filename or 'a file'} ({os.strerror(error.errno or 0)}): free some, {remedy}"
+    )
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -83,7 +118,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     part = target.with_name(f"{_PREFIX}{secrets.token_hex(4)}-{target.name}")
     part.mkdir()
     try:
-        yield part
+        with writing(path):
+            yield part
         replace_folder(part, target)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)

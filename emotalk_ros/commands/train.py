@@ -57,6 +57,7 @@ def train(
     Ctrl-C (or SIGTERM) finishes the step, writes a checkpoint and ends with status 130; go on with --resume. Several
     processes or machines: accelerate launch --num_processes 2 -m emotalk_ros.cli train ...
     """
+    from emotalk_ros.files import no_space
     from emotalk_ros.terminal import Terminal
     from emotalk_ros.training.recipe import RecipeError, load_recipe
 
@@ -74,6 +75,9 @@ def train(
         except ModuleNotFoundError as error:
             raise RecipeError(f"{error.name} is needed for training: pip install 'emotalk_ros[train]'") from error
         result = run(recipe, output, resume, console)
+    except OSError as error:
+        console.label("error:", no_space(error, "then go on with --resume where a checkpoint was written"))
+        raise typer.Exit(1) from error
     except (ValueError, FloatingPointError) as error:
         console.label("error:", error)
         raise typer.Exit(1) from error
@@ -133,7 +137,7 @@ def train_ear(
 
     from emotalk_ros.corpus.readers.emotional import SOURCES, read_voices
     from emotalk_ros.files import replacing_folder
-    from emotalk_ros.model import ModelNotFoundError, load_model
+    from emotalk_ros.model import load_model
     from emotalk_ros.model.ear import EarConfig, EarError
     from emotalk_ros.terminal import Terminal
     from emotalk_ros.training.ear import Clips, EarRecipe, hear, hold_out_speakers, predict, train_ear, with_figures
@@ -169,7 +173,7 @@ def train_ear(
         trained.ear.config = with_figures(trained, config, tested, sources(rest, SOURCES))
         with replacing_folder(output) as folder:
             write_ear(folder, trained, tested)
-    except (ValueError, ModelNotFoundError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         console.label("error:", error)
         raise typer.Exit(1) from error
     typer.echo(report(trained, tested))

@@ -1,21 +1,33 @@
-"""Checkpoints that are whole or not there, the running mean of the weights, and what a run remembers between steps."""
+"""Checkpoints that are whole or not there, the running mean of the weights, and what a run remembers between steps.
+
+A checkpoint holds tensors (safetensors) and plain values (JSON), never a pickle: a run's folder from elsewhere can't
+run code. Every file is held against its SHA-256 before it is used, so that a flipped bit is no silent other run.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from emotalk_ros.files import replace_folder
+from emotalk_ros.files import replacing_folder
 
 _PREFIX = "step-"
+_FORMAT = 1
+_VALUES = "values.json"
+_SUMS = "SHA256SUMS"
+_SCALER: TypeAdapter[dict[str, float] | None] = TypeAdapter(dict[str, float] | None)
 
 
 @dataclass
@@ -37,12 +49,13 @@ class Progress:
     """What was measured at the best step."""
 
     def state_dict(self) -> dict[str, Any]:
-        """For accelerate's checkpoints."""
+        """The fields, for JSON."""
         return asdict(self)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """For accelerate's checkpoints."""
-        self.__dict__.update(state)
+    @classmethod
+    def parse(cls, raw: object) -> Progress:
+        """From what `state_dict` gave. Raises pydantic.ValidationError."""
+        return TypeAdapter(cls).validate_python(raw)
 
 
 class WeightMean:
@@ -78,32 +91,176 @@ class WeightMean:
         for parameter, value in zip(self._parameters, values, strict=True):
             parameter.copy_(value)
 
-    def state_dict(self) -> dict[str, Any]:
-        """For accelerate's checkpoints."""
-        return {"mean": self._mean}
+    def tensors(self) -> dict[str, Tensor]:
+        """The means by number of the parameter."""
+        return {str(k): mean for k, mean in enumerate(self._mean)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """For accelerate's checkpoints."""
-        for mean, stored in zip(self._mean, state["mean"], strict=True):
-            mean.copy_(stored.to(mean.device))
+    def check(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raises ValueError when `tensors` are the means of other parameters."""
+        _same_shapes("the running mean", self.tensors(), tensors)
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes over checked means."""
+        for key, mean in self.tensors().items():
+            mean.copy_(tensors[key])
 
 
-def save_checkpoint(accelerator: Accelerator, folder: Path, step: int, keep: int) -> Path:
-    """Writes `folder/step-<step>` through a temporary folder and a rename, then drops all but the last `keep`."""
-    final = folder / f"{_PREFIX}{step:09d}"
-    temporary = folder / f".{final.name}.tmp"
-    if accelerator.is_main_process:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary), safe_serialization=True)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        replace_folder(temporary, final)
-        for old in checkpoints(folder)[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
-    accelerator.wait_for_everyone()
+class CheckpointDamagedError(ValueError):
+    """A checkpoint is not what was written; the message names the file and what is wrong with it."""
+
+
+@dataclass
+class CheckpointState:
+    """Everything that a resumed run needs: tensors and plain values, nothing else."""
+
+    network: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    """By `<number of the parameter>.<name>`."""
+    mean: dict[str, Tensor] | None
+    """Of `WeightMean`, where the run has one."""
+    progress: Progress
+    scaler: dict[str, float] | None
+    """Of the gradient scaler of fp16."""
+
+
+def optimizer_tensors(optimizer: Any) -> dict[str, Tensor]:
+    """The state of each parameter. What else an optimiser keeps (rates, betas) comes from the recipe."""
+    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {f"{k}.{name}": torch.as_tensor(value) for k, values in state.items() for name, value in values.items()}
+
+
+def restore_optimizer(optimizer: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Takes over what `optimizer_tensors` gave.
+
+    Raises ValueError when it belongs to other parameters.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, _, name = key.partition(".")
+        if not number.isdecimal() or int(number) >= len(parameters):
+            raise ValueError(f"the optimiser has no parameter {number}, it has {len(parameters)}")
+        shape = parameters[int(number)].shape
+        if value.dim() and value.shape != shape:
+            raise ValueError(f"{key} of the optimiser has the shape {tuple(value.shape)}, not {tuple(shape)}")
+        state.setdefault(int(number), {})[name] = value
+    if state and len(state) != len(parameters):
+        raise ValueError(f"the optimiser has {len(parameters)} parameters, {len(state)} are stored")
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def write_checkpoint(folder: Path, state: CheckpointState, keep: int) -> Path:
+    """Writes `folder/step-<step>`, whole or not at all, then drops all but the last `keep`; returns it.
+
+    Tensors go into safetensors files, everything else into JSON, the SHA-256 of each file into `SHA256SUMS` (as the
+    program `sha256sum -c` reads it).
+
+    Raises:
+        OSError: the disk is full, or the folder can't be written; nothing is left behind.
+    """
+    final = folder / f"{_PREFIX}{state.progress.step:09d}"
+    with replacing_folder(final) as part:
+        for name, tensors in (("network", state.network), ("optimizer", state.optimizer), ("mean", state.mean)):
+            if tensors is not None:
+                save_file(_apart(tensors), part / f"{name}.safetensors")
+        values = {"format": _FORMAT, "progress": state.progress.state_dict(), "scaler": state.scaler}
+        (part / _VALUES).write_text(json.dumps(values, indent=1), encoding="utf-8")
+        write_sums(part)
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def read_checkpoint(folder: Path) -> CheckpointState:
+    """Reads what `write_checkpoint` wrote, after holding each file against its checksum. Runs nothing that is in it.
+
+    Raises:
+        CheckpointDamagedError: names the file and what is wrong.
+    """
+    check_sums(folder)
+    try:
+        raw = json.loads((folder / _VALUES).read_text(encoding="utf-8"))
+        if raw["format"] != _FORMAT:
+            raise ValueError(f"its format is {raw['format']!r}, this version of the package reads {_FORMAT}")
+        progress, scaler = Progress.parse(raw["progress"]), _SCALER.validate_python(raw["scaler"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointDamagedError(f"{_VALUES}: {type(error).__name__}: {error}") from error
+    tensors: dict[str, dict[str, Tensor] | None] = {}
+    for name in ("network", "optimizer", "mean"):
+        path = folder / f"{name}.safetensors"
+        try:
+            tensors[name] = load_file(path) if name != "mean" or path.exists() else None
+        except (OSError, SafetensorError, ValueError) as error:
+            raise CheckpointDamagedError(f"{path.name}: {error}") from error
+    return CheckpointState(tensors["network"] or {}, tensors["optimizer"] or {}, tensors["mean"], progress, scaler)
+
+
+def write_sums(folder: Path) -> None:
+    """`SHA256SUMS` of the files in `folder`. Raises OSError."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != _SUMS)
+    (folder / _SUMS).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in paths), encoding="utf-8")
+
+
+def check_sums(folder: Path) -> None:
+    """Holds the files of `folder` against its `SHA256SUMS`.
+
+    Raises:
+        CheckpointDamagedError: names the first file that differs or is missing.
+    """
+    try:
+        lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        pickle = next(folder.glob("*.pkl"), None)
+        old = f": it is of an earlier version, whose {pickle.name} could run code, so it is not read" if pickle else ""
+        raise CheckpointDamagedError(f"it has no {_SUMS}{old}") from None
+    except (OSError, UnicodeError) as error:
+        raise CheckpointDamagedError(f"{_SUMS}: {error}") from error
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    for path in folder.iterdir():
+        if path.suffix in (".json", ".safetensors") and path.name not in listed:
+            raise CheckpointDamagedError(f"{_SUMS} does not list {path.name}")
+    for name, wanted in listed.items():
+        path = folder / name
+        try:
+            found = _sha256(path) if path.name == name else ""
+        except OSError as error:
+            raise CheckpointDamagedError(f"{name}: {error.strerror}") from error
+        if found != wanted:
+            raise CheckpointDamagedError(f"{name}: its checksum does not fit, a part of it was changed or lost")
+
+
+def set_aside(checkpoint: Path) -> Path:
+    """Renames a damaged checkpoint, so that it does not count among those that are kept; returns its new place."""
+    place = checkpoint.with_name(f"damaged-{checkpoint.name}")
+    shutil.rmtree(place, ignore_errors=True)
+    checkpoint.rename(place)
+    return place
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, none in the memory of another, as safetensors wants them."""
+    apart: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for key, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        apart[key] = own.clone() if own.untyped_storage().data_ptr() in seen else own
+        seen.add(own.untyped_storage().data_ptr())
+    return apart
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _same_shapes(what: str, own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
+    for key in own.keys() | other.keys():
+        if key not in own or key not in other or own[key].shape != other[key].shape:
+            raise ValueError(f"{what} is of other parameters ({key})")
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-from emotalk_ros.files import write_text
+from emotalk_ros.files import write_text, writing
 from emotalk_ros.terminal import Terminal, text_column
 
 
@@ -22,19 +25,13 @@ class RunLog:
         self.active = active
         self.steps = steps
         self._path = folder / "log.jsonl"
-        self._writer: Any = None
         self._began, self._first = time.monotonic(), start
         if not active:
             return
         self.console = console or Terminal(stderr=True)
         _truncate(self._path, start)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (kept open for the run)
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
-        except ImportError:
-            self.say("TensorBoard is not installed: losses go to log.jsonl only (pip install tensorboard)")
+        self._board = _Board(folder / "tensorboard", start, self.say)
         self._bar = Progress(
             text_column("{task.description}"),
             BarColumn(),
@@ -58,9 +55,9 @@ class RunLog:
     ) -> None:
         if self.active:
             self._bar.stop()
-            self._file.close()
-            if self._writer is not None:
-                self._writer.close()
+            self._board.close()
+            with writing(self._path):
+                self._file.close()
 
     def advance(self, step: int) -> None:
         """`step` optimiser steps are done."""
@@ -75,11 +72,10 @@ class RunLog:
         """One line: `kind` is "train" or "validation"; goes to the file, to TensorBoard and to the terminal."""
         if not self.active:
             return
-        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-        self._file.flush()
-        if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(f"{kind}/{name}", value, step)
+        with writing(self._path):
+            self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+            self._file.flush()
+        self._board.show(step, kind, values)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if kind != "train":
             self.console.print(f"{kind} at step {step}: {shown}")
@@ -97,6 +93,50 @@ class RunLog:
         """A line on the terminal."""
         if self.active:
             self.console.print(text)
+
+
+class _Board:
+    """TensorBoard's file. A run that can't write it goes on without, and says so once."""
+
+    def __init__(self, folder: Path, start: int, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._writer: Any = None
+        self._hook = threading.excepthook
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self._say("TensorBoard is not installed: losses go to log.jsonl only (pip install tensorboard)")
+            return
+        threading.excepthook = self._quiet
+        with self._or_without():
+            self._writer = SummaryWriter(str(folder), purge_step=start + 1)
+
+    def show(self, step: int, kind: str, values: dict[str, float]) -> None:
+        """One value a curve."""
+        with self._or_without():
+            for name, value in values.items():
+                if self._writer is not None:
+                    self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Finish the file."""
+        with self._or_without():
+            if self._writer is not None:
+                self._writer.close()
+        threading.excepthook = self._hook
+
+    @contextmanager
+    def _or_without(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            self._say(f"TensorBoard's file can't be written ({error.strerror or error}): losses go to log.jsonl only")
+
+    def _quiet(self, failed: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread raises what `_or_without` gets too."""
+        if type(failed.thread).__module__.partition(".")[0] != "tensorboard":
+            self._hook(failed)
 
 
 def read_log(folder: Path, kind: str = "train") -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,24 @@ from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from emotalk_ros.face import FaceBasis
-from emotalk_ros.files import recover_folder, replace_folder, write_text
+from emotalk_ros.files import LEFTOVERS, recover_folder, replacing_folder, write_text
+from emotalk_ros.model import load_model
 from emotalk_ros.training.ahead import batches_ahead
 from emotalk_ros.training.card import write_card
-from emotalk_ros.training.checkpoints import Progress, WeightMean, checkpoints, save_checkpoint
+from emotalk_ros.training.checkpoints import (
+    CheckpointDamagedError,
+    CheckpointState,
+    Progress,
+    WeightMean,
+    check_sums,
+    checkpoints,
+    optimizer_tensors,
+    read_checkpoint,
+    restore_optimizer,
+    set_aside,
+    write_checkpoint,
+    write_sums,
+)
 from emotalk_ros.training.data import Batch
 from emotalk_ros.training.encoded import EncodedSampler
 from emotalk_ros.training.losses import TERMS, Objective
@@ -100,7 +114,6 @@ class Trainer:
         if recipe.data.encoded:
             self.encoded = EncodedSampler(self.data.sampler, model, recipe.data.encoded)
         self.objective, self.optimizer = self.accelerator.prepare(objective, self.optimizer)
-        self.accelerator.register_for_checkpointing(self.progress, *([self.mean] if self.mean else []))
         self._stop = threading.Event()
         self._saved_at = time.monotonic()
         if resume:
@@ -240,41 +253,59 @@ class Trainer:
             self._save()
 
     def _save(self) -> None:
-        save_checkpoint(self.accelerator, self.folder / "checkpoints", self.progress.step, self.recipe.run.keep)
+        sums = self.accelerator.reduce(torch.tensor(self.progress.sums, device=self.accelerator.device), "sum").tolist()
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = CheckpointState(
+                self.accelerator.unwrap_model(self.objective).state_dict(),
+                optimizer_tensors(self.optimizer),
+                self.mean.tensors() if self.mean else None,
+                replace(self.progress, sums=sums),
+                scaler.state_dict() if scaler is not None else None,
+            )
+            write_checkpoint(self.folder / "checkpoints", state, self.recipe.run.keep)
+        self.accelerator.wait_for_everyone()
         self._saved_at = time.monotonic()
 
     def _save_model(self, folder: Path) -> None:
         if self.accelerator.is_main_process:
-            temporary = folder.with_name(f".{folder.name}.tmp")
-            shutil.rmtree(temporary, ignore_errors=True)
-            self.model.save_pretrained(temporary)
-            replace_folder(temporary, folder)
+            with replacing_folder(folder) as part:
+                self.model.save_pretrained(part)
+                write_sums(part)
         self.accelerator.wait_for_everyone()
 
     def _finish(self, log: RunLog) -> Path:
         """Writes `model/`: the best weights (the last where nothing was validated), prototypes and card."""
         final = self.folder / "model"
         if self.accelerator.is_main_process:
-            best = self.folder / "best"
-            if self.progress.validation and best.is_dir():
-                model = type(self.model).from_pretrained(best).to(self.accelerator.device)
-            else:
+            model = self._best(log)
+            if model is None:
                 model = self.model
                 if self.mean is not None:
                     self.mean.apply()
             prototypes: dict[str, int] = {}
             if self.recipe.run.prototypes:
                 prototypes = store_prototypes(model, self.data.train)
-            temporary = self.folder / ".model.tmp"
-            shutil.rmtree(temporary, ignore_errors=True)
             if self.recipe.run.half:
                 model = model.half()
-            model.save_pretrained(temporary)
-            write_card(temporary, self.recipe, self.data, model, self.progress, prototypes)
-            replace_folder(temporary, final)
+            with replacing_folder(final) as part:
+                model.save_pretrained(part)
+                write_card(part, self.recipe, self.data, model, self.progress, prototypes)
             log.say(f"finished: {final}")
         self.accelerator.wait_for_everyone()
         return final
+
+    def _best(self, log: RunLog) -> PreTrainedModel | None:
+        """The best model that was validated; None where there is none, or it is damaged (which is said)."""
+        best = self.folder / "best"
+        if not (self.progress.validation and best.is_dir()):
+            return None
+        try:
+            check_sums(best)
+            return load_model(best).to(self.accelerator.device).train()
+        except (ValueError, OSError) as error:
+            log.say(f"{best} is damaged ({error}): the last weights are kept, not the best")
+            return None
 
     # -- starting and stopping ------------------------------------------------------------------------------
 
@@ -292,7 +323,7 @@ class Trainer:
             self.folder.mkdir(parents=True, exist_ok=True)
             for name in ("best", "model"):
                 recover_folder(self.folder / name)
-            for torn in (self.folder / "checkpoints").glob(".*.tmp"):
+            for torn in (*self.folder.glob(LEFTOVERS), *(self.folder / "checkpoints").glob(LEFTOVERS)):
                 shutil.rmtree(torn, ignore_errors=True)
         found = checkpoints(self.folder / "checkpoints")
         if resume and not found:
@@ -302,14 +333,55 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _restore(self) -> None:
-        latest = checkpoints(self.folder / "checkpoints")[-1]
+        """Goes on from the newest checkpoint that is intact, and says which are not."""
+        latest, state = self._newest_intact()
         try:
-            self.accelerator.load_state(str(latest))
+            objective = self.accelerator.unwrap_model(self.objective)
+            if (self.mean is None) != (state.mean is None):
+                raise ValueError(
+                    f"it has {'no' if state.mean is None else 'a'} running mean of the weights (optim.ema)"
+                )
+            if len(state.progress.sums) != len(self.progress.sums):
+                raise ValueError(f"its log has {len(state.progress.sums)} terms, not {len(self.progress.sums)}")
+            if self.mean is not None and state.mean is not None:
+                self.mean.check(state.mean)
+            objective.load_state_dict(state.network)
+            restore_optimizer(self.optimizer, state.optimizer)
         except (RuntimeError, ValueError, KeyError) as error:
             raise RecipeError(
                 f"{latest} does not fit this recipe: go on with {self.folder / 'recipe.yaml'} "
                 f"({str(error).splitlines()[0]})"
             ) from error
+        if self.mean is not None and state.mean is not None:
+            self.mean.restore(state.mean)
+        if self.accelerator.scaler is not None and state.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state.scaler)
+        if not self.accelerator.is_main_process:  # the sums are those of all processes
+            state.progress.sums = [0.0] * len(state.progress.sums)
+        self.progress = state.progress
+
+    def _newest_intact(self) -> tuple[Path, CheckpointState]:
+        """Raises RecipeError where no checkpoint is intact."""
+        damaged: list[tuple[Path, str]] = []
+        for folder in reversed(checkpoints(self.folder / "checkpoints")):
+            try:
+                state = read_checkpoint(folder)
+                break
+            except CheckpointDamagedError as error:
+                damaged.append((folder, str(error)))
+        else:
+            found = "; ".join(f"{folder.name}: {reason}" for folder, reason in damaged)
+            raise RecipeError(
+                f"no checkpoint in {self.folder / 'checkpoints'} is intact ({found}): train anew with another --output"
+            )
+        self.accelerator.wait_for_everyone()  # all have read before anything is renamed
+        if self.accelerator.is_main_process:
+            for torn, reason in damaged:
+                text = (
+                    f"{torn} is damaged ({reason}) and was renamed {set_aside(torn).name}; going on from {folder.name}"
+                )
+                (self.console or Console(stderr=True)).print(text, markup=False, highlight=False, soft_wrap=True)
+        return folder, state
 
     def _announce(self, log: RunLog, validator: Validator | None) -> None:
         data, accelerator = self.data, self.accelerator
