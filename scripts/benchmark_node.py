@@ -96,6 +96,10 @@ def measure(frames, start_ns, sent, usage, samples, status):
     latency = (arrived - sent[chunk])[inside] * 1000
     # Frames next to each other, after the first second: how far their distance is from 1 / 30 s.
     uneven = np.abs(np.diff(arrived)[30:] - np.diff(sequence)[30:] / 30) * 1000
+    # What a loop of 50 Hz sees that looks at the newest frame: new values in each whole second after the first.
+    ticks = np.arange(arrived[0] + 1.0, arrived[-1] - 0.1, 1 / 50)
+    newest = np.searchsorted(arrived, ticks)
+    seen = [int((np.diff(newest[at : at + 51]) > 0).sum()) for at in range(0, len(newest) - 50, 50)]
     hop, lookahead = float(status["hop_s"]), float(status["lookahead_s"])
     settled = usage[usage[:, 0] > usage[0, 0] + min(30.0, 0.25 * samples / 16000)]
     third = max(1, len(settled) // 3)
@@ -110,6 +114,7 @@ def measure(frames, start_ns, sent, usage, samples, status):
         "latency_ms": {f"p{q}": round(float(np.percentile(latency, q)), 1) for q in (50, 95, 99, 100)},
         "latency_bound_ms": round((lookahead + hop + 0.05 + 1 / 30) * 1000, 1),
         "interval_error_ms": {f"p{q}": round(float(np.percentile(uneven, q)), 1) for q in (50, 95, 99)},
+        "new_values_at_50_hz": {"min": min(seen), "mean": round(float(np.mean(seen)), 2), "max": max(seen)},
         "cpu_percent_of_a_core": round(100 * float(np.diff(usage[[0, -1], 1])[0] / np.diff(usage[[0, -1], 0])[0]), 1),
         "rss_mb": round(after / 2**20, 1),
         "rss_growth_percent": round(100 * (after / before - 1), 2),
@@ -128,6 +133,10 @@ def problems(figures):
         found.append(f"{figures['frames']} frames instead of {figures['frames_expected']}")
     if figures["latency_ms"]["p95"] > figures["latency_bound_ms"]:
         found.append(f"latency p95 {figures['latency_ms']['p95']} ms over {figures['latency_bound_ms']} ms")
+    if figures["interval_error_ms"]["p99"] > 5:
+        found.append(f"interval error p99 {figures['interval_error_ms']['p99']} ms over 5 ms")
+    if figures["new_values_at_50_hz"]["min"] < 29:
+        found.append(f"{figures['new_values_at_50_hz']['min']} new values in a second of a 50 Hz loop")
     if figures["cpu_percent_of_a_core"] > 60:
         found.append(f"{figures['cpu_percent_of_a_core']} % of a core, over 60 %")
     if figures["rss_growth_percent"] > 5:

@@ -68,7 +68,7 @@ class Joints:
         self._rate = servo_map.rate
         self.place = self.zero.copy()
         self._velocity = np.zeros(len(self.names))
-        self._sequence = 0
+        self._sequence = sys.maxsize  # the first command begins a life too
         self._stamp = 0.0
         self.problems, self.commands, self.lost, self.lives = [], 0, 0, 0
         self.worst = Counter()
@@ -414,7 +414,7 @@ class Robot:
         begin = time.monotonic()
         while self.face is None or not self.joints.commands:
             self.pass_time(0.1)
-            if time.monotonic() - begin > 120.0:
+            if time.monotonic() - begin > 120.0 * self.patience:
                 raise SystemExit(f"the nodes did not start: {tail(self.parts['emotalk'].path)}")
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -429,7 +429,7 @@ class Robot:
         if self._sound.is_alive():
             self._sound.join()
         count = self.frames.total()
-        wait = time.monotonic() + 60.0
+        wait = time.monotonic() + 60.0 * self.patience
         while self.frames.total() == count and time.monotonic() < wait:  # a node that was killed last is back
             self.pass_time(0.1)
         status = {"emotalk": self.parts["emotalk"].end()}
@@ -455,11 +455,11 @@ class Robot:
             "frames": {name: self.frames[kind] for kind, name in enumerate(("speech", "closing", "idle"))},
             "commands": joints.commands,
             "commands_lost": joints.lost,
-            "servo_lives": joints.lives + 1,
+            "servo_lives": joints.lives,
             "worst_share_of_speed": round(joints.worst["speed"], 6),
             "worst_share_of_acceleration": round(joints.worst["acceleration"], 6),
             "worst_beyond_position_rad": joints.worst["position"],
-            "command_interval_ms": {f"p{q}": round(1e3 * np.percentile(steps, q), 2) for q in (0, 1, 50, 99, 100)},
+            "command_interval_ms": {f"p{q}": round(1e3 * np.percentile(steps, q), 2) for q in (0, 1, 50, 99)},
             "times_brought_to_rest": len(self.rests),
             "seconds_to_rest_max": round(max(self.rests, default=0.0), 2),
             "problems": [*self.problems, *joints.problems],

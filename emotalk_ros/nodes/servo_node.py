@@ -70,6 +70,7 @@ class ServoNode(Node):
         self._frames = 0
         self._last_frame = -1.0
         self._begun = time.monotonic()
+        self._moved = 0.0
         qos = QoSOverridingOptions.with_default_policies()
         self._send = self._publisher(self._table["output"])
         self.create_subscription(
@@ -120,6 +121,10 @@ class ServoNode(Node):
     # -- out -----------------------------------------------------------------------------------------------------------
 
     def _move(self) -> None:
+        now = time.monotonic()
+        if now - self._moved < 0.5 / self._map.rate:
+            return  # a timer that is late comes again soon: two steps in one instant would be twice the speed
+        self._moved = now
         if self._motions is None:
             waited = time.monotonic() - self._begun
             if not self._positions.keys() >= set(self._names) and waited < self._table["wait_for_joints"]:
@@ -135,9 +140,9 @@ class ServoNode(Node):
     def _step(self, face: np.ndarray[Any, Any]) -> None:
         assert self._motions is not None
         targets = self._map.targets(face)
-        seconds = 1.0 / self._map.rate
+        seconds, resting = 1.0 / self._map.rate, not face.any()
         for motion, target in zip(self._motions, targets, strict=True):
-            motion.step(float(target), seconds)
+            motion.step(float(target), seconds, exact=resting)
         self._send(self._motions)
 
     def close(self) -> None:

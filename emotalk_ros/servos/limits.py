@@ -38,11 +38,14 @@ class JointMotion:
         """Whether the joint stands where it was told to."""
         return self.velocity == 0.0 and self.position == self._target
 
-    def step(self, target: float, seconds: float) -> float:
-        """Move for `seconds` towards `target` (NaN: stay on the way to the one before); returns the position."""
+    def step(self, target: float, seconds: float, exact: bool = False) -> float:
+        """Move for `seconds` towards `target` (NaN: stay on the way to the one before); returns the position.
+
+        `exact` goes to the target itself, whatever the dead band: a face at rest leaves no joint a little off.
+        """
         if math.isfinite(target):
             target = min(max(target, self._low), self._high)
-            if abs(target - self._target) > self._dead_band:
+            if exact or abs(target - self._target) > self._dead_band:
                 self._target = target
         change = self._acceleration * seconds
         distance = self._target - self.position

@@ -85,6 +85,24 @@ def test_it_starts_from_where_the_joints_are(graph, listen):
     assert np.abs(np.diff(jaw)).max() < 8.0 / 50 * 4096 / (2 * np.pi) + 1
 
 
+def test_joints_with_a_dead_band_rest_exactly(graph, listen):
+    """The twelve joints of face_12 have dead bands: after a face they come back to zero, not nearly."""
+    states = listen(JointState, "/twelve/joint_commands")
+    face = graph.node.create_publisher(BlendshapeCoefficients, "/twelve/blendshapes", 100)
+    path = MAP.with_name("face_12.yaml")
+    settings = {"map": str(path), "output": "joint_state", "wait_for_joints": 0.1}
+    node = graph.start("servo_node", settings, arguments=["-r", "__ns:=/twelve"])
+    wait_until(lambda: face.get_subscription_count() and states, 60.0, "the servo node")
+    values = np.full(52, 0.3, np.float32)
+    for index in range(30):
+        face.publish(blendshapes(FaceFrame(index, time.time_ns(), values, 1.0, np.zeros(0)), index))
+        time.sleep(1 / 30)
+    zero = [joint.zero for joint in load_servo_map(path).joints.values()]
+    assert np.abs(np.array(states[-1].position) - zero).max() > 0.05
+    wait_until(lambda: list(states[-1].position) == zero and not any(states[-1].velocity), 5.0, "rest")
+    assert node.stop() == 0
+
+
 def test_a_wrong_map_ends_it_with_the_reason(graph, tmp_path):
     path = tmp_path / "map.yaml"
     path.write_text("joints: {jaw: {weights: {jaw_open: 1}, limits: [0, 1]}}")

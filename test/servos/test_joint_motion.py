@@ -47,6 +47,17 @@ def test_a_dead_band_spares_the_servo_the_tremor():
     assert run(motion, [0.3] * 100)[-1] == pytest.approx(0.3)
 
 
+def test_at_rest_no_dead_band_leaves_it_a_little_off():
+    motion = JointMotion(0.0, -1.0, 1.0, 5.0, 100.0, dead_band=0.02)
+    run(motion, [0.3] * 100)
+    run(motion, [0.01] * 100)
+    run(motion, [0.0] * 100)
+    assert motion.position == pytest.approx(0.01)
+    for _ in range(50):
+        motion.step(0.0, 1 / RATE, exact=True)
+    assert motion.position == 0.0 and motion.settled
+
+
 def test_a_joint_found_outside_moves_back_inside():
     motion = JointMotion(1.2, -0.4, 0.5, 5.0, 100.0)
     positions = run(motion, [0.2] * 100)
