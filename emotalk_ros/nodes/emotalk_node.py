@@ -210,9 +210,10 @@ class EmotalkNode(LifecycleNode):
         for voice in self._voices.values():
             voice.close()
         self._voices = {}
-        model, self._model = self._model, None
-        if model is not None:
-            network.release(model)
+        if self._model is not None:
+            device = self._model.device.type
+            self._model = None
+            network.release(device)
 
     # -- voices --------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -51,9 +53,12 @@ def _device(name: str) -> str:
     return name
 
 
-def release(model: Any) -> None:
-    """Give the memory of the device back."""
+def release(device: str) -> None:
+    """Give memory back after a network is gone: that of the device, and what the C library keeps of freed blocks
+    (without it a process grew by 15 MB with each network it loaded anew)."""
     import torch
 
-    if model.device.type == "cuda":
+    if device == "cuda":
         torch.cuda.empty_cache()
+    with suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)

@@ -14,12 +14,15 @@ from typing import NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from emotalk_ros.nodes.parameters import Row
 from emotalk_ros.nodes.processes import PARENT_VARIABLE
+
+RCLError: type[Exception] = rclpy_implementation.RCLError
 
 
 class NodeError(RuntimeError):
@@ -48,7 +51,11 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     The node's `close()`, where it has one, is called before its publishers go. Returns the exit status.
     """
     # rclpy's own handlers would close the context at once: a node could not publish a resting face any more.
-    rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
+    except RCLError as error:
+        _fatal(None, _rcl_words(error))
+        return 1
     asked = _Asked()
     node: Node | None = None
     status = 0
@@ -64,6 +71,11 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
     except NodeError as error:
         status = 1
         _fatal(node, str(error))
+    except RCLError as error:
+        if node is not None:
+            raise
+        status = 1
+        _fatal(None, _rcl_words(error))
     finally:
         _let_nothing_interrupt()
         if node is not None:
@@ -109,6 +121,14 @@ def _let_nothing_interrupt() -> None:
     """A terminal and `ros2 launch` both send SIGINT (or SIGHUP): the second one must not cut the tidying short."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _rcl_words(error: Exception) -> str:
+    """Why ROS refuses a node, and what helps."""
+    words = " ".join(str(error).split())
+    if "security" not in words.lower():
+        return words
+    return f"DDS Security is asked for (ROS_SECURITY_ENABLE) and cannot be had: {words}; see docs/security.md"
 
 
 def _fatal(node: Node | None, text: str) -> None:
