@@ -28,7 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "test" / "support")]
-PIECE = 1000
+PIECE = 5000
 """Cases that one process takes at most: hypothesis keeps what it has tried."""
 
 
