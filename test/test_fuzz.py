@@ -16,6 +16,7 @@ EXAMPLES = {
     "recipes": 25,
     "servo maps": 60,
     "mappings": 60,
+    "avatars": 10,
 }
 """Cases of each target here."""
 MEMORY = 600

@@ -29,6 +29,10 @@ _SKIN = np.array([0.65, 0.45, 0.35])
 """Linear colour of what has none."""
 _TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+_MOST_BYTES = 1_000_000_000
+"""Of a buffer in a file of its own."""
+_MOST_NUMBERS = 60_000_000
+"""In all arrays together: 100 000 vertices with 100 targets have 30 million."""
 _UNREAD = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
 
 
@@ -37,8 +41,18 @@ def read_gltf(path: Path, mapping: MappingFile | None = None) -> FaceBasis:
 
     All meshes with ARKit-named targets are joined, at their place in the scene and in the rest pose of their skeleton;
     meshes without targets come along where their middle lies within the face (eyes, hair). Colours are those of the
-    vertices, the textures or the materials. `mapping` names targets that nobody else knows. Raises BasisError.
+    vertices, the textures or the materials. `mapping` names targets that nobody else knows. Raises BasisError, for
+    everything that is no such file.
     """
+    try:
+        return _read(path, mapping)
+    except BasisError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError, struct.error) as error:
+        raise BasisError(f"{path}: malformed glTF ({type(error).__name__}: {str(error)[:200]})") from error
+
+
+def _read(path: Path, mapping: MappingFile | None) -> FaceBasis:
     document = _Document(path)
     parts = document.parts()
     names = sorted({name for part in parts for name in part.shapes})
@@ -91,6 +105,7 @@ class _Document:
         if needed:
             raise BasisError(f"{path}: its meshes are compressed ({', '.join(needed)}); export it without compression")
         self._buffers: dict[int, bytes] = {}
+        self._numbers = 0
 
     def _chunks(self, data: bytes) -> bytes:
         """Set `binary` and return the JSON of a binary file."""
@@ -114,11 +129,20 @@ class _Document:
                 elif uri.startswith("data:"):
                     content = base64.b64decode(uri.split(",", 1)[1])
                 else:
-                    content = (self.path.parent / unquote(uri)).read_bytes()
+                    content = self._beside(unquote(uri))
             except (OSError, binascii.Error, IndexError) as error:
                 raise BasisError(f"{self.path}: buffer {index} cannot be read ({error})") from error
             self._buffers[index] = content
         return self._buffers[index]
+
+    def _beside(self, name: str) -> bytes:
+        """The content of another file."""
+        path = self.path.parent / name
+        if not path.is_file():  # also no device, which would never end
+            raise BasisError(f"{self.path}: it names the buffer {name!r}: no such file")
+        if path.stat().st_size > _MOST_BYTES:
+            raise BasisError(f"{path}: {path.stat().st_size} bytes: a buffer has at most {_MOST_BYTES}")
+        return path.read_bytes()
 
     def _view(self, index: int, offset: int, dtype: np.dtype, width: int, count: int) -> NDArray:
         view = self.json["bufferViews"][index]
@@ -136,6 +160,12 @@ class _Document:
         accessor = self.json["accessors"][index]
         dtype, width = np.dtype(_TYPES[accessor["componentType"]]), _WIDTHS[accessor["type"]]
         count = accessor["count"]
+        self._numbers += count * width
+        if count < 1 or self._numbers > _MOST_NUMBERS:
+            raise BasisError(
+                f"{self.path}: accessor {index} has {count} elements: there must be some, and at most "
+                f"{_MOST_NUMBERS} numbers in the whole file"
+            )
         if "bufferView" in accessor:
             out = self._view(accessor["bufferView"], accessor.get("byteOffset", 0), dtype, width, count)
         else:
@@ -153,17 +183,14 @@ class _Document:
     # -- the scene --------------------------------------------------------------------------------------------
 
     def parts(self) -> list[_Part]:
-        """Every triangle primitive of every node with a mesh. Raises BasisError for a malformed file."""
-        try:
-            worlds = self._worlds()
-            return [
-                part
-                for index, node in enumerate(self.json.get("nodes", []))
-                if "mesh" in node and index in worlds
-                for part in self._mesh(node, worlds)
-            ]
-        except (KeyError, IndexError, TypeError) as error:
-            raise BasisError(f"{self.path}: malformed glTF ({type(error).__name__}: {error})") from error
+        """Every triangle primitive of every node with a mesh."""
+        worlds = self._worlds()
+        return [
+            part
+            for index, node in enumerate(self.json.get("nodes", []))
+            if "mesh" in node and index in worlds
+            for part in self._mesh(node, worlds)
+        ]
 
     def _worlds(self) -> dict[int, NDArray]:
         """World matrix (4, 4) of each node of the scene."""
@@ -247,7 +274,7 @@ class _Document:
             at = self.array(attributes[f"TEXCOORD_{slot.get('texCoord', 0)}"])
             image = self.json["images"][self.json["textures"][slot["index"]]["source"]]
             pixels = np.asarray(Image.open(io.BytesIO(self._image(image))).convert("RGB"))
-        except (OSError, KeyError, binascii.Error, ImportError) as error:
+        except Exception as error:  # Pillow has many; a face without its texture is still a face
             logger.warning("%s: a texture cannot be read (%r); the colour of skin is used", self.path, error)
             return None
         height, width = pixels.shape[:2]

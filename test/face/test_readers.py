@@ -297,6 +297,35 @@ def test_faults_of_an_avatar(tmp_path, face):
         read_basis(glb.write(tmp_path / "short.glb"))
 
 
+def test_an_avatar_cannot_fill_the_memory_nor_read_for_ever(tmp_path, face):
+    def refusal(change):
+        glb = avatar(face)
+        (tmp_path / "face.bin").write_bytes(glb.binary)
+        tree = {**glb.json, "buffers": [{"byteLength": len(glb.binary), "uri": "face.bin"}]}
+        change(tree)
+        (tmp_path / "hostile.gltf").write_text(json.dumps(tree))
+        with pytest.raises(BasisError) as caught:
+            read_basis(tmp_path / "hostile.gltf")
+        return str(caught.value)
+
+    def many(tree):
+        tree["accessors"][0] = {"componentType": 5126, "type": "VEC3", "count": 2_000_000_000}
+
+    def device(tree):
+        tree["buffers"][0]["uri"] = "/dev/zero"
+
+    def nothing(tree):
+        tree["meshes"] = [None]
+
+    def loop(tree):
+        tree["nodes"][0]["children"] = [0]
+
+    assert "accessor 0 has 2000000000 elements" in refusal(many)
+    assert "'/dev/zero': no such file" in refusal(device)
+    assert "malformed glTF" in refusal(nothing)
+    assert "two parents" in refusal(loop)
+
+
 def test_textures_colour_the_vertices(tmp_path, face):
     import io
 
