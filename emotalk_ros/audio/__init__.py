@@ -16,9 +16,11 @@ from emotalk_ros.audio.pcm import (
 from emotalk_ros.audio.resample import MAX_RATE, MIN_RATE, StreamResampler, resample
 from emotalk_ros.audio.ring import RingBuffer
 from emotalk_ros.audio.timeline import TimelineSettings
+from emotalk_ros.audio.voice import DETECTORS, VoiceSettings
 from emotalk_ros.units import SAMPLE_RATE
 
 __all__ = [
+    "DETECTORS",
     "ENCODINGS",
     "MAX_CHANNELS",
     "MAX_RATE",
@@ -36,6 +38,7 @@ __all__ = [
     "SpeechActivity",
     "StreamResampler",
     "TimelineSettings",
+    "VoiceSettings",
     "canonical_encoding",
     "decode_pcm",
     "encode_pcm",

@@ -14,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from emotalk_ros.audio import VoiceSettings
     from emotalk_ros.motion import MotionSettings
     from emotalk_ros.motion.files import Motion
     from emotalk_ros.streaming import Controls
@@ -34,6 +35,23 @@ class Format(str, Enum):
     npz = "npz"
     json = "json"
     livelink_csv = "livelink-csv"
+
+
+class Detector(str, Enum):
+    """What counts as speech."""
+
+    silero = "silero"
+    energy = "energy"
+    off = "off"
+
+
+DetectorOption = Annotated[
+    Detector,
+    typer.Option(help="What moves the mouth: silero: voices, not music or noise; energy: any sound; off: everything."),
+]
+ThresholdOption = Annotated[
+    float, typer.Option(min=0.05, max=0.95, help="Probability of a voice from which on silero believes it.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -88,6 +106,8 @@ def animate(
     head: Annotated[bool, typer.Option(help="Move the head with the voice: angles in Live Link csv.")] = False,
     gaze: Annotated[bool, typer.Option(help="Move the eyes: the eyeLook coefficients.")] = False,
     seed: Annotated[int, typer.Option(help="Of blinks, head and gaze.")] = 0,
+    voice_detector: DetectorOption = Detector.silero,
+    voice_threshold: ThresholdOption = 0.35,
     live: Annotated[
         bool, typer.Option("--live", help="In the live node's short windows, to see what it would do.")
     ] = False,
@@ -102,6 +122,7 @@ def animate(
     console, errors = Terminal(), Terminal(stderr=True)
     try:
         jobs = plan(audio, output, form.value if form else None)
+        from emotalk_ros.audio import VoiceSettings
         from emotalk_ros.motion import MotionSettings
         from emotalk_ros.motion.stages.blinks import BlinkSettings
         from emotalk_ros.motion.stages.expression import ExpressionSettings
@@ -124,13 +145,14 @@ def animate(
             head=HeadSettings(head, seed=seed),
             gaze=GazeSettings(gaze, seed=seed),
         )
+        voice = VoiceSettings(voice_detector.value, voice_threshold)
         with errors.status("loading the model"):
             network = load_network(model, device, threads)
             controls = controls_of(network, person, level, emotion, emotion_audio, intensity)
         with _bar(errors) as progress:
             for job in jobs:
                 begin = time.perf_counter()
-                motion = _perform(network, job, controls, stages, fps, live, progress)
+                motion = _perform(network, job, controls, stages, voice, fps, live, progress)
                 from emotalk_ros.motion.files import write_motion
 
                 write_motion(job.output, motion, job.form, order.value)
@@ -250,6 +272,7 @@ def _perform(
     job: AnimationJob,
     controls: Controls,
     stages: MotionSettings,
+    voice: VoiceSettings,
     fps: float | None,
     live: bool,
     progress: Progress,
@@ -271,7 +294,7 @@ def _perform(
                 progress.advance(task, len(piece) / 16000)
 
         settings = StreamSettings(fps=fps) if live else None
-        frames = perform(network, pieces(), controls, stages, fps, settings)
+        frames = perform(network, pieces(), controls, stages, fps, settings, voice)
         motion = Motion.of(frames, rate, getattr(network.config, "emotion_labels", ()) or (), job.audio.name)
     progress.remove_task(task)
     if not len(motion.time):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emotalk_ros.commands.animate import Detector, DetectorOption, ThresholdOption
+
 if TYPE_CHECKING:
     from emotalk_ros.face.aliases import MappingFile
 
@@ -31,6 +33,8 @@ def live(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the network.")] = None,
     hop: Annotated[float, typer.Option(help="Seconds of audio between two runs of the network.")] = 0.1,
+    voice_detector: DetectorOption = Detector.silero,
+    voice_threshold: ThresholdOption = 0.35,
     visitors: Annotated[int, typer.Option(min=1, max=256, help="Voices at a time.")] = 8,
     token: Annotated[str, typer.Option(help="Secret in the page's address; default: a new one where needed.")] = "",
     certificate: Annotated[str, typer.Option(help="PEM file for https, with --key.")] = "",
@@ -49,6 +53,7 @@ def live(
         names = read_names(mapping)
         if avatar is not None:
             errors.print(avatar_report(glb, names))
+        from emotalk_ros.audio import VoiceSettings
         from emotalk_ros.commands.animate import load_network
         from emotalk_ros.live import LiveServer, Voice
         from emotalk_ros.streaming import StreamSettings
@@ -66,8 +71,9 @@ def live(
         with errors.status("loading the model"):
             network = load_network(model, device, threads)
             stream = StreamSettings(hop=hop)
-            Voice(network, stream).warm_up()
-            server.make_voice = lambda: Voice(network, stream)
+            detector = VoiceSettings(voice_detector.value, voice_threshold)
+            Voice(network, stream, detector=detector).warm_up()
+            server.make_voice = lambda: Voice(network, stream, detector=detector)
             server.persons = int(getattr(network.config, "num_persons", 1))
         console.print(address, style="bold")
         if not settings.local:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emotalk_ros.commands.animate import Detector, DetectorOption, ThresholdOption
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -62,6 +64,8 @@ def replay(
         bool, typer.Option(help="Level-driven jaw, smoothing, rest and blinks, as the node does.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Of the blinks.")] = 0,
+    voice_detector: DetectorOption = Detector.silero,
+    voice_threshold: ThresholdOption = 0.35,
     face: Annotated[
         Path | None, typer.Option(help="Face for mm and pictures (npz, glTF, ...); default: built in.")
     ] = None,
@@ -85,6 +89,7 @@ def replay(
     from emotalk_ros.bags.bag import BagError
 
     try:
+        from emotalk_ros.audio import VoiceSettings
         from emotalk_ros.audio.messages import InputSettings
         from emotalk_ros.evaluation.replay import Topics
         from emotalk_ros.evaluation.subject import Subject
@@ -102,6 +107,7 @@ def replay(
             intensity,
             StreamSettings(hop, context, lookahead),
             MotionSettings(blinks=BlinkSettings(seed=seed)) if motion else None,
+            detector=VoiceSettings(voice_detector.value, voice_threshold),
         )
         topics = Topics(audio_topic, reference, recorded, InputSettings(stamp_of, stamps, parse_format(audio_format)))
         folder = output or Path(f"{bag.resolve().name.removesuffix('.mcap').removesuffix('.db3')}_replay")

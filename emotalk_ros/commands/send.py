@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emotalk_ros.commands.animate import Detector, DetectorOption, ThresholdOption
+
 if TYPE_CHECKING:
+    from emotalk_ros.audio import VoiceSettings
     from emotalk_ros.bridges import Output
     from emotalk_ros.motion import FaceFrame, MotionSettings
 
@@ -66,6 +69,8 @@ def send(
     head: Annotated[bool, typer.Option(help="Move the head a little with the voice.")] = True,
     gaze: Annotated[bool, typer.Option(help="Move the eyes.")] = True,
     blinks: Annotated[bool, typer.Option(help="Blink now and then.")] = True,
+    voice_detector: DetectorOption = Detector.silero,
+    voice_threshold: ThresholdOption = 0.35,
 ) -> None:
     """Drive an avatar in real time over UDP: from speech, a microphone or a motion file. Needs no ROS."""
     from emotalk_ros.terminal import Terminal
@@ -77,6 +82,7 @@ def send(
             raise ValueError("give a sound or motion file, or --microphone, and not both")
         if source is not None and not source.is_file():
             raise FileNotFoundError(f"no file {source}")
+        from emotalk_ros.audio import VoiceSettings
         from emotalk_ros.bridges import make_output
         from emotalk_ros.bridges.drive import watch
         from emotalk_ros.commands.live import read_names
@@ -93,6 +99,7 @@ def send(
                     device,
                     (person, level, emotion, intensity),
                     _movements(head, gaze, blinks),
+                    VoiceSettings(voice_detector.value, voice_threshold),
                 )
         output = make_output(
             protocol.value, to, names=names.value, subject=subject, mapping=read_names(mapping), fps=fps
@@ -161,6 +168,7 @@ def _speech(
     device: str,
     style: tuple[int, float, str, float],
     movements: MotionSettings,
+    voice: VoiceSettings,
 ) -> tuple[Any, float]:
     from emotalk_ros.commands.animate import controls_of, load_network
     from emotalk_ros.streaming import FaceStream, StreamSettings
@@ -168,7 +176,7 @@ def _speech(
     network = load_network(model, device, None)
     person, level, emotion, intensity = style
     controls = controls_of(network, person, level, emotion, None, intensity)
-    stream = FaceStream(network, StreamSettings(), controls, movements)
+    stream = FaceStream(network, StreamSettings(), controls, movements, voice=voice)
     if source is None:
         return lambda: _from_microphone(stream, microphone or ""), stream.fps
     return lambda: _from_file(stream, source), stream.fps

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from emotalk_ros.audio.voice import VoiceSettings
 from emotalk_ros.files import model_digest
 from emotalk_ros.motion import MotionSettings
 from emotalk_ros.streaming import Controls, FaceStream, StreamSettings
@@ -25,6 +26,7 @@ class Subject:
         person, level: style.
         emotion: a label to show instead of what is heard, with `intensity`.
         stream: hop, context, look-ahead.
+        detector: what counts as speech.
         motion: settings of the motion stages; None takes the model's coefficients as they are.
         label: what to call it in tables; None: the checkpoint folder's name.
     """
@@ -37,6 +39,7 @@ class Subject:
     stream: StreamSettings = field(default_factory=StreamSettings)
     motion: MotionSettings | None = field(default_factory=MotionSettings)
     label: str | None = None
+    detector: VoiceSettings = field(default_factory=VoiceSettings)
 
     @property
     def name(self) -> str:
@@ -64,7 +67,8 @@ class Subject:
 
     def voice(self, model: Any, stamps: str = "auto") -> FaceStream:
         """A fresh stream. Raises ValueError when the model can't follow the settings."""
-        return FaceStream(model, self.stream, self.controls(), self.motion, stamps=stamps)
+        controls = self.controls()
+        return FaceStream(model, self.stream, controls, self.motion, stamps=stamps, voice=self.detector)
 
     def describe(self, model: Any) -> dict[str, Any]:
         """The model for a report: name, digest of its files, size."""
@@ -89,5 +93,6 @@ class Subject:
             "level": self.level,
             "emotion": self.emotion or "heard",
             "intensity": self.intensity,
+            "voice_detector": asdict(voice.voice),
             "motion": asdict(self.motion) if self.motion is not None else None,
         }

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from emotalk_ros.audio import PcmChunk
+from emotalk_ros.audio import PcmChunk, VoiceSettings
 from emotalk_ros.emotions import canonical
 from emotalk_ros.live.frames import AudioMessage, LiveFrame, MessageError
 from emotalk_ros.motion import FaceFrame, MotionSettings
@@ -97,15 +97,20 @@ class Voice:
         model: shared by all voices; whoever calls must see to it that one call runs at a time (`streaming.hub`).
         settings: geometry of the stream.
         controls: style, emotion, movements.
+        detector: what counts as speech.
     """
 
     def __init__(
-        self, model: Any, settings: StreamSettings | None = None, controls: VoiceControls | None = None
+        self,
+        model: Any,
+        settings: StreamSettings | None = None,
+        controls: VoiceControls | None = None,
+        detector: VoiceSettings | None = None,
     ) -> None:
         self._controls = controls or VoiceControls()
         asked = self._controls.stream_controls()
         asked.check(model)
-        self._stream = FaceStream(model, settings, asked, self._controls.motion())
+        self._stream = FaceStream(model, settings, asked, self._controls.motion(), voice=detector)
         self.labels = self._stream.emotion_labels
         self.fps = self._stream.fps
         self.latency = self._stream.schedule.latency

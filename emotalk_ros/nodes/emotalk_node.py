@@ -332,6 +332,8 @@ class EmotalkNode(LifecycleNode):
                     stream.order(orders.control, None, orders.transition)
             if any(name.startswith("output.") for name in names):
                 worker.call(partial(setattr, stream, "motion", table.motion_settings(values)))
+            if "audio.voice_threshold" in names:
+                worker.call(partial(setattr, stream, "voice", table.voice_settings(values)))
 
     # -- reports -------------------------------------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from emotalk_ros.audio import ENCODINGS
+from emotalk_ros.audio import DETECTORS, ENCODINGS, VoiceSettings
 from emotalk_ros.audio.messages import STAMP_OF, STAMPS, InputSettings, PcmFormat
+from emotalk_ros.audio.voice import THRESHOLD_RANGE
 from emotalk_ros.emotions import EMOTIONS
 from emotalk_ros.motion import MotionSettings
 from emotalk_ros.motion.stages.blinks import BlinkSettings
@@ -111,6 +112,21 @@ PARAMETERS = (
         live=False,
     ),
     Row("audio.channel", -1, "which channel to listen to, counted from 0; -1 for the mean of all", -1, 63, live=False),
+    Row(
+        "audio.voice_detector",
+        VoiceSettings().detector,
+        "what lets the mouth move: silero: a network that tells voices from music and noise; energy: any sound above "
+        "the noise of the room; off: the mouth moves in noise and silence too",
+        choices=DETECTORS,
+        live=False,
+    ),
+    Row(
+        "audio.voice_threshold",
+        VoiceSettings().threshold,
+        "probability of a voice from which on silero believes it: lower lets laughter and sighs move the mouth more, "
+        "higher keeps singers and distant voices out",
+        *THRESHOLD_RANGE,
+    ),
     Row("audio.max_chunk", 60.0, "seconds; longer messages are refused", 0.1, 600.0, live=False),
     Row("stream.hop", 0.1, "seconds of audio between two runs of the network; whole frames", 0.02, 2.0, live=False),
     Row("stream.context", 2.0, "seconds of past audio the network hears again with each hop", 0.1, 30.0, live=False),
@@ -218,6 +234,11 @@ def input_settings(values: Values) -> InputSettings:
     rate = values["audio.sample_rate"]
     form = PcmFormat(values["audio.encoding"], values["audio.channels"], rate) if rate else None
     return InputSettings(values["audio.stamp_of"], values["audio.stamps"], form)
+
+
+def voice_settings(values: Values) -> VoiceSettings:
+    """What counts as speech."""
+    return VoiceSettings(values["audio.voice_detector"], values["audio.voice_threshold"])
 
 
 def cross_check(values: Values, model: Any | None) -> str | None:

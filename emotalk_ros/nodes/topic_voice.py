@@ -66,6 +66,7 @@ def make_stream(model: Any, values: Values, controls: Any) -> FaceStream:
         channel=None if channel < 0 else channel,
         live=True,
         ear=values["emotion.ear"],
+        voice=table.voice_settings(values),
     )
 
 
@@ -130,6 +131,8 @@ class TopicVoice:
         """Listen. `enable`: the node is active already. Raises ValueError for settings that the network refuses."""
         values = self._values()
         self.stream = make_stream(model, values, table.controls(values))
+        if self.stream.voice_problem:
+            self._warn("voice detector", self.stream.voice_problem)
         if values["output.pacing"] == "paced":
             self._pacer = Pacer(self.stream.fps, self._release, self._audio_clock)
             self._pacer.start()
@@ -319,9 +322,13 @@ class TopicVoice:
             return
         self._judge(report, worker, stream)
         values = self._values()
+        if stream.voice_problem:
+            report.warn(stream.voice_problem)
         figures = {
             "backlog_s": worker.backlog.seconds,
             "emotion": values["emotion.source"],
+            "voice_detector": stream.voice.detector,
+            "voice_probability": stream.voice_probability,
             "paced_delay_s": self._pacer.delay if self._pacer is not None else None,
             "late_frames": self._pacer.late if self._pacer is not None else None,
             **worker.figures.reading(time.monotonic()),

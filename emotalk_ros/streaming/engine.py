@@ -17,6 +17,7 @@ from emotalk_ros.audio.loudness import LoudnessTracker
 from emotalk_ros.audio.pcm import Samples
 from emotalk_ros.audio.pitch import WINDOW, pitch
 from emotalk_ros.audio.ring import RingBuffer
+from emotalk_ros.audio.voice import VoiceSettings
 from emotalk_ros.face.names import COUNT
 from emotalk_ros.motion.frame import FaceFrame
 from emotalk_ros.streaming.emotion import EarListener, RunningEmotion, newest_state
@@ -152,6 +153,7 @@ class Engine:
         settings: hop, context, look-ahead, frame rate; checked against the model (ValueError).
         controls: style and emotion.
         ear: hears the emotion in the states of the model's speech trunk; None: the model's own classifier does.
+        voice: what counts as speech.
     """
 
     _prepared: tuple[Controls, _PreparedEmotion | None]
@@ -164,6 +166,7 @@ class Engine:
         settings: StreamSettings | None = None,
         controls: Controls | None = None,
         ear: Ear | None = None,
+        voice: VoiceSettings | None = None,
     ) -> None:
         self.model = model
         self.settings = settings or StreamSettings()
@@ -176,7 +179,7 @@ class Engine:
         self._shortest = int(getattr(model.config, "min_samples", 1))
         self.controls = controls or Controls()
         self._ring = RingBuffer(self.schedule.capacity)
-        self._tracker = LoudnessTracker(self._ring, self.schedule.model_fps, self.schedule.lookahead)
+        self._tracker = LoudnessTracker(self._ring, self.schedule.model_fps, self.schedule.lookahead, voice)
         self._emotion = RunningEmotion(len(self.emotion_labels), self.schedule.model_fps)
         self._fade_frames = max(1, round(_CONTROL_FADE * self.schedule.model_fps))
         self.reset()
@@ -199,6 +202,25 @@ class Engine:
         """What the model makes of an emotion that was asked for. Raises ValueError when it cannot follow `controls`."""
         controls.check(self.model)
         return None if controls.emotion is None else _PreparedEmotion(controls.emotion, self.model)
+
+    @property
+    def voice(self) -> VoiceSettings:
+        """What counts as speech, with the detector that is at work; another threshold may be assigned."""
+        return self._tracker.voice
+
+    @voice.setter
+    def voice(self, voice: VoiceSettings) -> None:
+        self._tracker.voice = voice
+
+    @property
+    def voice_problem(self) -> str:
+        """Why another detector than the one asked for is at work; "" where it is not so."""
+        return self._tracker.problem
+
+    @property
+    def voice_probability(self) -> float | None:
+        """Probability of a voice in the newest 32 ms of sound; None where no network listens."""
+        return self._tracker.voice_probability
 
     @property
     def knows_speakers(self) -> bool:

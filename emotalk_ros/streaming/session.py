@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from emotalk_ros.audio.intake import AudioIntake, IntakeStatistics, PcmChunk, Segment
 from emotalk_ros.audio.pcm import Samples, finite
 from emotalk_ros.audio.timeline import TimelineSettings
+from emotalk_ros.audio.voice import VoiceSettings
 from emotalk_ros.face.names import COUNT
 from emotalk_ros.motion.frame import FaceFrame, FrameKind
 from emotalk_ros.motion.pipeline import CLOSING_SECONDS, MotionPipeline, MotionSettings, closing_frames, ease
@@ -71,6 +72,8 @@ class FaceStream:
         live: an emotion that was asked for by name stays when nobody speaks; False (recordings): it fades.
         ear: name or folder of the ear that hears the emotion, where the network has a speech trunk; "": the network's
             own classifier. The default ear is used where it is there.
+        voice: what counts as speech, so that the mouth may move. Where the detector's weights cannot be had, the level
+            decides alone: `voice_problem`.
     """
 
     def __init__(
@@ -84,9 +87,10 @@ class FaceStream:
         channel: int | None = None,
         live: bool = False,
         ear: str = DEFAULT_EAR,
+        voice: VoiceSettings | None = None,
     ) -> None:
         self._live = live
-        self._engine = Engine(model, settings, ear=ear_of(model, ear))
+        self._engine = Engine(model, settings, ear=ear_of(model, ear), voice=voice)
         self.orders = EmotionOrders()
         """Emotions asked for at an instant of the audio; between them holds the emotion of `controls`."""
         # A gap as long as the context leaves nothing to go on from.
@@ -158,6 +162,27 @@ class FaceStream:
         self._pipeline.settings = settings
         if shown[0] != shown[1]:
             self.controls = self._controls
+
+    @property
+    def voice(self) -> VoiceSettings:
+        """What counts as speech, with the detector that is at work; another threshold may be assigned between two
+        steps.
+        """
+        return self._engine.voice
+
+    @voice.setter
+    def voice(self, voice: VoiceSettings) -> None:
+        self._engine.voice = voice
+
+    @property
+    def voice_problem(self) -> str:
+        """Why another detector than the one asked for is at work; "" where it is not so."""
+        return self._engine.voice_problem
+
+    @property
+    def voice_probability(self) -> float | None:
+        """Probability of a voice in the newest 32 ms of sound; None where no network listens."""
+        return self._engine.voice_probability
 
     @property
     def open(self) -> bool:
@@ -458,6 +483,7 @@ def animate(
     motion: MotionSettings | None = DEFAULT_MOTION,
     fps: float | None = None,
     settings: StreamSettings | None = None,
+    voice: VoiceSettings | None = None,
 ) -> Iterator[FaceFrame]:
     """Frames of a recording, ceil(duration * fps) of them, as they are ready.
 
@@ -468,8 +494,9 @@ def animate(
         motion: settings of the stages; None leaves the network's coefficients as they are.
         fps: frames per second; None: the model's.
         settings: another geometry, for instance the live one; `fps` is then ignored.
+        voice: what counts as speech.
     """
-    stream = FaceStream(model, settings or offline_settings(model, fps), controls, motion)
+    stream = FaceStream(model, settings or offline_settings(model, fps), controls, motion, voice=voice)
     for piece in [audio] if isinstance(audio, np.ndarray) else audio:
         yield from stream.push(piece)
     yield from stream.end()

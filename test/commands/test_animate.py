@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 import typer
+from sounds import vowels
 from typer.testing import CliRunner
 
 from emotalk_ros.commands import animate
@@ -30,8 +31,7 @@ def folder(tmp_path_factory):
         network.output.bias.fill_(0.3)
         network.set_prototypes(torch.randn_like(network.emotion_prototypes))
     network.save_pretrained(path / "model")
-    time = np.arange(48000) / 24000
-    sound = 0.3 * np.sin(2 * np.pi * 150 * time) * (np.sin(2 * np.pi * 3 * time) > -0.5)
+    sound = vowels(2.0, rate=24000)
     soundfile.write(path / "speech.wav", sound, 24000)
     soundfile.write(path / "other.flac", np.stack([sound[:30001], sound[:30001]], axis=1), 24000)
     return path

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sounds import vowels
 
 from emotalk_ros.commands.expressiveness import _table
 from emotalk_ros.emotions import EMOTIONS
@@ -52,7 +53,7 @@ def no_prototypes(monkeypatch):
 
 @pytest.fixture(scope="module")
 def voice():
-    return np.random.default_rng(0).normal(0, 0.1, 3 * RATE).astype(np.float32)
+    return vowels(3.0)
 
 
 def test_the_stage_is_linear_and_keeps_the_lips(voice):

@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager
 
 import numpy as np
+from sounds import vowels
 
 from emotalk_ros.live.frames import read_frames, write_audio
 
@@ -26,13 +27,8 @@ def running(server):
 
 
 def speech(seconds, seed=0):
-    """Syllables of a buzz, int16 at 48 kHz."""
-    rng = np.random.default_rng(seed)
-    time_ = np.arange(round(seconds * RATE)) / RATE
-    pitch = 110.0 + 40.0 * seed
-    buzz = sum(np.sin(2 * np.pi * pitch * k * time_ + k) / k for k in range(1, 12))
-    envelope = np.clip(np.sin(2 * np.pi * (2.5 + 0.3 * seed) * time_), 0, 1)
-    return np.clip(3000 * buzz * envelope + 30 * rng.standard_normal(time_.size), -32000, 32000).astype(np.int16)
+    """Sung syllables, int16 at 48 kHz."""
+    return (32767 * vowels(seconds, seed, RATE)).astype(np.int16)
 
 
 class Visitor:

@@ -9,6 +9,7 @@ from fake_model import CausalFake, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emotalk_ros.audio import VoiceSettings
 from emotalk_ros.face import INDEX
 from emotalk_ros.streaming import Controls, FaceStream, StreamSettings, animate
 
@@ -248,7 +249,7 @@ def test_a_stream_that_sees_everything_runs_too(make_fake, speech):
 
 
 def test_activity_follows_the_sound_and_opens_ahead_of_it(fake, speech):
-    frames = run(raw(fake), speech, [320])
+    frames = run(FaceStream(fake, motion=None, voice=VoiceSettings("energy")), speech, [320])
     activity = np.array([f.activity for f in frames])
     assert activity[[0, 5]].max() == 0
     assert activity[12:60].mean() > 0.9  # sound from 0.4 s to 2.2 s
@@ -299,6 +300,7 @@ def test_speech_and_expression_stay_apart_until_the_intensity_is_applied(speech)
     np.testing.assert_allclose(twice, np.minimum(none + 0.5, 1), atol=1e-6)
     assert plain[0][5].expression[brow] == 0.25
     # With stages the expression comes with the voice.
-    moved = run(FaceStream(model, controls=Controls(emotion=Intensity(2.0))), speech, [320])
+    stream = FaceStream(model, controls=Controls(emotion=Intensity(2.0)), voice=VoiceSettings("energy"))
+    moved = run(stream, speech, [320])
     assert moved[2].coefficients[brow] < 0.01
     assert moved[45].expression[brow] == 0.25 and moved[45].coefficients[brow] > none[45] + 0.1

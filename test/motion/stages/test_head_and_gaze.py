@@ -120,6 +120,7 @@ def test_a_voice_moves_the_head_however_its_audio_is_cut():
     """Pitch comes from the stream itself: the same angles for every cutting, and nods where the voice has accents."""
     from small_models import small_model
 
+    from emotalk_ros.audio import VoiceSettings
     from emotalk_ros.motion import MotionSettings
     from emotalk_ros.streaming import FaceStream
 
@@ -130,7 +131,7 @@ def test_a_voice_moves_the_head_however_its_audio_is_cut():
     motion = MotionSettings(head=HeadSettings(on=True), gaze=GazeSettings(on=True))
     angles = []
     for size in (16000 * 3, 800):
-        stream = FaceStream(small_model("streaming_mel"), motion=motion)
+        stream = FaceStream(small_model("streaming_mel"), motion=motion, voice=VoiceSettings("energy"))
         frames = [f for at in range(0, len(audio), size) for f in stream.push(audio[at : at + size].astype(np.float32))]
         angles.append([f.angles for f in frames + stream.end()])
     np.testing.assert_allclose(angles[0], angles[1], atol=1e-6)
