@@ -5,9 +5,9 @@
     scripts/fuzz.py --cases 2000 bags networks   so many in all, these targets only
 
 Each target runs in processes of its own with a limit of memory (RLIMIT_AS, so much above what it needs without a case),
-and is watched: a case that takes longer than 5 s of the processor (or a minute in all) is a hang, a process that dies is a
-crash, and so is every error that is not the reader's own. The smallest case of each fault is printed. Targets and cases: test/support/fuzzing.py.
-Exit status 1: a crash, a hang, or memory beyond the limit.
+and is watched: a case that takes longer than 5 s of the processor (or a minute in all) is a hang, a process that dies
+is a crash, and so is every error that is not the reader's own. The smallest case of each fault is printed. Targets and
+cases: test/support/fuzzing.py. Exit status 1: a crash, a hang, or memory beyond the limit.
 """
 
 from __future__ import annotations
