@@ -59,6 +59,17 @@ def test_late_audio_delays_the_face_but_not_for_good():
     assert (np.diff(due) > 0.9 / FPS - 1e-6).all()
 
 
+def test_a_long_stall_is_made_up_for_within_a_minute_and_nobody_sees_it_hurry():
+    arrivals = live(90.0, stall=(10.0, 13.0))
+    _, due = released(arrivals)
+    delays = np.array([d - one.stamp_ns / 1e9 for d, (_, one) in zip(due, arrivals, strict=True)])
+    before = delays[: round(9 * FPS)].max()
+    assert delays[round(13 * FPS)] > before + 2.5
+    assert delays[round(75 * FPS)] == pytest.approx(before, abs=0.03)  # at 2 % it took two and a half minutes
+    steps = np.diff(due)[round(14 * FPS) :]
+    assert steps.min() > 0.9 / FPS - 1e-6
+
+
 def test_a_sentence_in_one_message_is_shown_in_its_own_time():
     arrivals = [(1000.3, frame(index)) for index in range(150)]
     _, due = released(arrivals)
