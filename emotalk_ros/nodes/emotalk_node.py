@@ -13,6 +13,7 @@ While it is active it publishes frames at an even rate: from audio where there i
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -392,4 +393,6 @@ class EmotalkNode(LifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the program `emotalk_node`."""
+    # The pacer's thread has to have its turn when a frame is due: the interpreter's own 5 ms are as long as the bound.
+    sys.setswitchinterval(0.001)
     run_program("emotalk_node", __doc__ or "", table.PARAMETERS, EmotalkNode, args)

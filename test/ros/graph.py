@@ -92,6 +92,7 @@ class Graph:
         self.commands = self.node.create_publisher(EmotionCommand, "emotion_command", DEEP)
         self._clients = {}
         self._running = []
+        self._over = False
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, daemon=True)
@@ -102,7 +103,7 @@ class Graph:
 
     def _spin(self):
         with suppress(ExternalShutdownException):
-            while self._context.ok():
+            while self._context.ok() and not self._over:
                 self._executor.spin_once(timeout_sec=0.1)
 
     def __enter__(self):
@@ -112,8 +113,10 @@ class Graph:
         for running in self._running:
             if running.alive:
                 running.stop()
-        rclpy.shutdown(context=self._context)
+        self._over = True
         self._thread.join(5.0)
+        self.node.destroy_node()  # or its publishers go on being counted by the nodes of the next test
+        rclpy.shutdown(context=self._context)
 
     # -- nodes -------------------------------------------------------------------------------------------------------
 
