@@ -127,6 +127,7 @@ class Part:
             self.spec.command(), env={**os.environ, **self._environment}, stdout=self._log, stderr=self._log
         )
         self.back_at = None
+        self.started = time.monotonic()
 
     @property
     def works(self):
@@ -181,7 +182,7 @@ class Robot:
         self._hush = threading.Event()
         rclpy.init()
         self.node = rclpy.create_node("random_robot")
-        self.face = None
+        self.face, self._face_at = None, 0.0
         self.frames = Counter()
         node = self.node
         node.create_subscription(BlendshapeCoefficients, "blendshapes", self._on_face, DEEP)
@@ -215,7 +216,7 @@ class Robot:
                 self._executor.spin_once(timeout_sec=0.1)
 
     def _on_face(self, face):
-        self.face = face
+        self.face, self._face_at = face, time.monotonic()
         self.frames[int(face.kind)] += 1
         values = np.asarray(face.coefficients)
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
@@ -336,7 +337,9 @@ class Robot:
 
     def deactivate(self):
         """Once around the lifecycle; the face rests meanwhile."""
-        if not (self.parts["emotalk"].works and self._transition("deactivate")):
+        part = self.parts["emotalk"]
+        # After a kill the services of the node that is gone are known for a while: nobody would answer.
+        if not (part.works and self._face_at > part.started + 1.0 and self._transition("deactivate")):
             return
         self._must_rest("deactivated", face=True)
         if self.random.random() < 0.5:
