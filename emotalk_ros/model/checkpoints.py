@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 from transformers.utils import logging
 
 from emotalk_ros.model.published import CheckpointError
 from emotalk_ros.model.speech import SpeechNetwork
+from emotalk_ros.model.weights import REMEDY, check_config, check_finite, check_sizes, read_json, weight_files
 
 DEFAULT_MODEL = Path("models") / "emotalk-streaming"
 """The folder of the model that ships, in the source tree and under share/emotalk_ros."""
@@ -65,26 +66,39 @@ def load_model(
 
     Raises:
         ModelNotFoundError: no such folder, or no config.json and model.safetensors in it.
-        CheckpointError: the weights do not fit the configuration, or the model type is not known.
+        CheckpointError: config.json or the weights are damaged, contradict each other or hold NaN; names file, key and
+            remedy.
     """
     folder = default_model_path() if path is None else _checked(Path(path).expanduser(), "the path")
     kinds = model_classes()
-    name = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if name not in kinds:
+    file = folder / "config.json"
+    raw = read_json(file)
+    name = raw.get("model_type")
+    if not isinstance(name, str) or name not in kinds:
         raise CheckpointError(f"{folder} holds a model of type {name!r}; known: {', '.join(kinds)}")
+    kind = kinds[name]
+    config_kind = kind.config_class or PreTrainedConfig
+    check_config(config_kind, raw, file)
     noisy = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        load: Any = kinds[name].from_pretrained
-        model, info = load(folder, dtype=dtype, local_files_only=True, output_loading_info=True)
-    except (RuntimeError, OSError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded: {error}") from error
+        with torch.device("meta"):
+            planned = kind(config_kind.from_dict(raw))
+        check_sizes(planned, weight_files(folder), folder)
+        load: Any = kind.from_pretrained
+        model, info = load(folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # of transformers and torch, on sizes that contradict each other and files cut short
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise CheckpointError(f"{folder} cannot be loaded: {reason}: {REMEDY}") from error
     finally:
         if noisy:
             logging.enable_progress_bar()
     problems = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys and kind.endswith("keys")}
     if problems:
         raise CheckpointError(f"the weights in {folder} do not fit its config.json: {problems}")
+    check_finite(model.state_dict(), folder / "model.safetensors")
     return model.to(device).eval()
 
 

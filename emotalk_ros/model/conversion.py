@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
@@ -32,6 +32,7 @@ from emotalk_ros.model.published import (
     to_ours,
     to_published,
 )
+from emotalk_ros.model.weights import read_json, weight_files
 
 _ORDER = "published_keys"
 
@@ -95,7 +96,7 @@ def convert_to_published(source: Path, out: Path, overwrite: bool = False) -> li
         raise FileExistsError(f"{out} is there already; name another file or overwrite it")
     if not (source / "config.json").is_file():
         raise ModelNotFoundError(f"{source} is no model folder: it has no config.json")
-    config = EmoTalkConfig.from_pretrained(source)
+    config = read_config(source / "config.json")
     check_published_form(config)
     tensors = _folder_tensors(source)
     check_fit({**_expected(config), **{name: tensors[name] for name in OWN_BUFFERS if name in tensors}}, tensors)
@@ -189,16 +190,11 @@ def _expected(config: EmoTalkConfig) -> dict[str, Tensor]:
 
 
 def _folder_tensors(folder: Path) -> dict[str, Tensor]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    else:
-        names = ["model.safetensors"]
+    if not (folder / "model.safetensors").is_file() and not (folder / "model.safetensors.index.json").is_file():
+        raise ModelNotFoundError(f"{folder} is no model folder: it has no model.safetensors")
     tensors: dict[str, Tensor] = {}
-    for name in names:
-        if not (folder / name).is_file():
-            raise ModelNotFoundError(f"{folder} is no model folder: it has no {name}")
-        tensors.update(load_file(folder / name))
+    for path in weight_files(folder):
+        tensors.update(read_tensors(path))
     return tensors
 
 
@@ -206,14 +202,15 @@ def _extras(folder: Path) -> tuple[dict[str, Tensor] | None, list[str] | None]:
     path = folder / EXTRAS_FILE
     if not path.is_file():
         return None, None
+    tensors = read_tensors(path)
     with safe_open(path, framework="pt") as file:
         order = json.loads((file.metadata() or {}).get(_ORDER, "null"))
-    return load_file(path), order
+    return tensors, order
 
 
 def _wav2vec2_config(folder: Path) -> Wav2Vec2Config:
     path = folder / "config.json"
-    if not path.is_file() or json.loads(path.read_text(encoding="utf-8")).get("model_type") != "wav2vec2":
+    if not path.is_file() or read_json(path).get("model_type") != "wav2vec2":
         raise CheckpointError(f'{folder} is no wav2vec2 model folder (config.json with "model_type": "wav2vec2")')
     return Wav2Vec2Config.from_pretrained(folder)
 

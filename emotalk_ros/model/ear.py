@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from emotalk_ros.emotions import EMOTIONS, HIGH_AROUSAL
+from emotalk_ros.model.published import CheckpointError
+from emotalk_ros.model.weights import check_finite, check_limits, check_sizes, read_json
 from emotalk_ros.share import candidate_paths
 
 RATE = 50
@@ -50,7 +52,7 @@ _FALL = 2.0  # dB a second by which the loudest so far is forgotten
 _LOG = logging.getLogger(__name__)
 
 
-class EarError(ValueError):
+class EarError(CheckpointError):
     """An ear's folder is missing or does not fit; the message says what and how to get one."""
 
 
@@ -95,6 +97,9 @@ class EarConfig:
     def features(self) -> int:
         """Length of a feature vector: all layers side by side."""
         return len(self.layers) * self.width
+
+
+_SCHEMA = TypeAdapter(EarConfig)
 
 
 @dataclass
@@ -340,17 +345,31 @@ def load_ear(name_or_path: str | os.PathLike[str] = "free") -> Ear:
     Raises EarError for a folder that is missing, damaged or of a later version of this package.
     """
     folder = ear_path(name_or_path)
+    remedy = "copy the folder again from where it came, or `emotalk train ear --data FOLDER` makes one"
     try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        settings = read_json(folder / CONFIG)
         if settings.pop("format", None) != _FORMAT:
             raise EarError(
                 f"{folder / CONFIG} is no ear of format {_FORMAT}: use the version of this package it is for"
             )
+        for name, value in settings.items():
+            check_limits(name, value, f"{folder / CONFIG}: {name}")
         for name in ("layers", "labels", "sources"):
             settings[name] = tuple(settings[name])
-        ear = Ear(EarConfig(**settings))
+        config = _SCHEMA.validate_python(settings)
+        with torch.device("meta"):
+            planned = Ear(config)
+        check_sizes(planned, [folder / WEIGHTS], folder)
+        ear = Ear(config)
         ear.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
-        raise EarError(f"the ear in {folder} cannot be loaded: {error}") from error
+        check_finite(ear.state_dict(), folder / WEIGHTS)
+    except CheckpointError as error:
+        raise EarError(f"the ear cannot be loaded: {error}") from error
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        key = ".".join(map(str, fault["loc"]))
+        raise EarError(f"{folder / CONFIG}: cannot be loaded: {key} {fault['msg']}; {remedy}") from error
+    except Exception as error:  # of torch and safetensors, on files cut short and values that contradict each other
+        raise EarError(f"the ear in {folder} cannot be loaded: {error}; {remedy}") from error
     _LOG.info("ear %r from %s, licence: %s", ear.config.name, folder, ear.config.licence)
     return ear.eval()

@@ -7,13 +7,13 @@ bit-equal.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -92,7 +92,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file at {path}")
     if path.suffix == ".safetensors":
-        return load_file(path)
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}): copy it again from where it came") from error
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except Exception as error:
@@ -158,17 +161,23 @@ def read_config(path: Path) -> EmoTalkConfig:
     differ), `map_dims` (`cont`, `emo`, `emo2`), `feature_dim`, `period`, `decoder` (`nhead`, `ff`, `layers`,
     `activation`).
     """
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, got {type(data).__name__}")
+    from emotalk_ros.model.weights import check_config, read_json
+
+    data = read_json(path)
     if data.get("model_type") == EmoTalkConfig.model_type:
+        check_config(EmoTalkConfig, data, path)
         return EmoTalkConfig.from_dict(data)
     if "map_dims" not in data:
         raise CheckpointError(
             f'{path} is neither an EmoTalk config.json ("model_type": "emotalk") nor a description with '
             "`config`, `map_dims` and `decoder`"
         )
-    return config_from_description(data)
+    try:
+        return config_from_description(data)
+    except CheckpointError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: a description that cannot be: {type(error).__name__}: {error}") from error
 
 
 def config_from_description(data: Mapping[str, Any]) -> EmoTalkConfig:
