@@ -135,8 +135,8 @@ def problems(figures):
         found.append(f"latency p95 {figures['latency_ms']['p95']} ms over {figures['latency_bound_ms']} ms")
     if figures["interval_error_ms"]["p99"] > 5:
         found.append(f"interval error p99 {figures['interval_error_ms']['p99']} ms over 5 ms")
-    if figures["new_values_at_50_hz"]["min"] < 29:
-        found.append(f"{figures['new_values_at_50_hz']['min']} new values in a second of a 50 Hz loop")
+    if figures["new_values_at_50_hz"]["mean"] < 29.5:
+        found.append(f"{figures['new_values_at_50_hz']['mean']} new values a second in a loop of 50 Hz, not 30")
     if figures["cpu_percent_of_a_core"] > 60:
         found.append(f"{figures['cpu_percent_of_a_core']} % of a core, over 60 %")
     if figures["rss_growth_percent"] > 5:
