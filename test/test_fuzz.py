@@ -17,6 +17,7 @@ EXAMPLES = {
     "servo maps": 60,
     "mappings": 60,
     "avatars": 10,
+    "networks": 15,
 }
 """Cases of each target here."""
 MEMORY = 600
