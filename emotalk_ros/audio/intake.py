@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from emotalk_ros.audio.channels import ChannelMixer
+from emotalk_ros.audio.leveller import Leveller
 from emotalk_ros.audio.pcm import (
     AudioFormatError,
     Samples,
@@ -106,18 +108,22 @@ class AudioIntake:
 
     Args:
         settings: what counts as jitter, as a gap, as a new time line.
-        channel: which channel to listen to (0 is the first); None averages all of them.
+        channel: which channel to listen to: one of `audio.channels.CHOICES` or a number counted from 0; None: `mix`.
         rate: of the segments, in Hz.
+        leveller: amplifies quiet speech; None leaves the level as it is.
 
     No clock, no thread: the output depends on the chunks alone. Not safe to call from two threads at once.
     """
 
     def __init__(
-        self, settings: TimelineSettings | None = None, channel: int | None = None, rate: int = SAMPLE_RATE
+        self,
+        settings: TimelineSettings | None = None,
+        channel: str | int | None = None,
+        rate: int = SAMPLE_RATE,
+        leveller: Leveller | None = None,
     ) -> None:
-        if channel is not None and channel < 0:
-            raise ValueError(f"channel {channel}: count from 0, or None to average all channels")
-        self.channel = channel
+        self._mixer = ChannelMixer(channel)
+        self._leveller = leveller
         self.rate = check_rate(rate)
         self.statistics = IntakeStatistics()
         self._tracker = StampTracker(settings)
@@ -161,10 +167,7 @@ class AudioIntake:
         try:
             rate = check_rate(chunk.sample_rate)
             unit = frame_bytes(chunk.encoding, check_channels(chunk.channels))
-            if self.channel is not None and self.channel >= chunk.channels:
-                raise AudioFormatError(
-                    f"channel {self.channel} is asked for, but the audio has {chunk.channels} (counted from 0)"
-                )
+            self._mixer.check(chunk.channels)
         except AudioFormatError:
             self.statistics.rejected_chunks += 1
             raise
@@ -208,7 +211,7 @@ class AudioIntake:
             return False
         count = min(early, data.nbytes // unit, 256)
         samples = decode_pcm(data[: count * unit], chunk.encoding, chunk.channels)
-        head = self._mixed(finite(samples)[0]).clip(-1.0, 1.0)
+        head = self._mixer.preview(finite(samples)[0]).clip(-1.0, 1.0)
         for shift in (0, -1, 1, -2, 2):  # stamps are rounded
             begin = self._line.end - early + shift
             if self._line.start <= begin and begin + count <= self._line.end:
@@ -247,19 +250,22 @@ class AudioIntake:
         step = max(1, round(_PIECE_SECONDS * rate)) * unit
         slip = place.slip
         for at in range(0, data.nbytes, step):
-            mono = self._mono(decode_pcm(data[at : at + step], chunk.encoding, chunk.channels))
+            mono = self._mono(decode_pcm(data[at : at + step], chunk.encoding, chunk.channels), rate)
             if slip:
                 mono, slip = _stretch(mono, slip), 0
             self._line.append(mono)
             yield self._emit(self._resampler.push(mono))
 
-    def _mono(self, samples: Samples) -> Samples:
+    def _mono(self, samples: Samples, rate: int) -> Samples:
         """(n, channels) of anything to (n,) finite and within full scale."""
         samples, bad = finite(samples)
         if bad:
             self.statistics.invalid_samples += bad
             self._warn(f"{bad} samples are NaN or infinite: replaced by silence")
-        mono = self._mixed(samples)
+        mono = self._mixer.mix(samples, rate)
+        if self._mixer.warning:
+            self._warn(self._mixer.warning)
+            self._mixer.warning = ""
         peak = float(np.abs(mono).max(initial=0.0))
         if peak > 1.0:
             self.statistics.clipped_samples += int(np.count_nonzero(np.abs(mono) > 1.0))
@@ -268,10 +274,12 @@ class AudioIntake:
             mono = np.clip(mono, -1.0, 1.0)
         return np.ascontiguousarray(mono)
 
-    def _mixed(self, samples: Samples) -> Samples:
-        return samples.mean(axis=1, dtype=np.float32) if self.channel is None else samples[:, self.channel]
-
     def _emit(self, samples: Samples) -> Segment:
+        if self._leveller is not None:
+            samples = self._leveller(samples)
+            if self._leveller.warning:
+                self._warn(self._leveller.warning)
+                self._leveller.warning = ""
         stamp = self._origin_ns + self._out * NS // self.rate
         reset = self._reset_next and len(samples) > 0
         self._reset_next = self._reset_next and not reset

@@ -32,7 +32,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from emotalk_ros.emotions import canonical
-from emotalk_ros.face.names import COUNT, INDEX
+from emotalk_ros.face.names import ARKIT_NAMES, COUNT, INDEX
 from emotalk_ros.files import replacing, write_text
 from emotalk_ros.units import SAMPLE_RATE
 
@@ -367,6 +367,13 @@ class Corpus:
             raise CorpusError(f"{path}: unreadable coefficients ({error})") from error
         if values.ndim != 2 or values.shape[1] != COUNT or len(values) == 0:
             raise CorpusError(f"{path}: expected (frames, {COUNT}), got {values.shape}")
+        bad = ~np.isfinite(values)
+        if bad.any():
+            frame = int(bad.any(axis=1).argmax())
+            name = ARKIT_NAMES[int(bad[frame].argmax())]
+            raise CorpusError(
+                f"{path}: {int(bad.sum())} values are NaN or infinite, the first in frame {frame} ({name})"
+            )
         return values.astype(np.float32)
 
     def select(self, keep: Callable[[Record], bool]) -> Corpus:

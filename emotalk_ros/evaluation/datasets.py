@@ -17,9 +17,11 @@ both held against that.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,12 +155,28 @@ def _audio_files(path: Path) -> list[Path]:
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts))
 
 
-def _names_digest(paths: list[Path]) -> str:
-    """Names and sizes: enough to notice another data set without reading it all."""
-    import hashlib
+def content_digest(folder: Path, paths: Iterable[Path]) -> str:
+    """Names below `folder` and contents of `paths`, where they are there: other sound under an old name is noticed.
 
-    text = "\n".join(f"{p.name} {p.stat().st_size}" for p in paths)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    Reads every file once, which is quick beside measuring it.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(set(paths)):
+        if path.is_file():
+            digest.update(os.fsencode(path.relative_to(folder)) + b"\0" + file_digest(path).encode())
+    return digest.hexdigest()[:16]
+
+
+def finite_frames(values: NDArray[Any], where: Path | str) -> NDArray[Any]:
+    """`values` (T, ...) themselves. Raises DatasetError that names the first frame with NaN or infinity."""
+    bad = ~np.isfinite(values.reshape(len(values), -1))
+    if bad.any():
+        frame = int(bad.any(axis=1).argmax())
+        raise DatasetError(
+            f"{where}: {int(bad.sum())} values are NaN or infinite, the first in frame {frame}"
+            + (f" ({ARKIT_NAMES[int(bad[frame].argmax())]})" if bad.shape[1] == COUNT else "")
+        )
+    return values
 
 
 def _open_corpus(path: Path, kind: str) -> Dataset:
@@ -181,7 +199,8 @@ def _open_corpus(path: Path, kind: str) -> Dataset:
         )
 
     ids = tuple(record.id for record in corpus.records)
-    return Dataset(path, kind, ids, load, file_digest(path / "manifest.jsonl"))
+    named = [path / name for r in corpus.records for name in (r.audio, r.coefficients, r.phones) if name is not None]
+    return Dataset(path, kind, ids, load, content_digest(path, [path / "manifest.jsonl", *named]))
 
 
 def _open_pairs(path: Path, kind: str) -> Dataset:
@@ -194,9 +213,11 @@ def _open_pairs(path: Path, kind: str) -> Dataset:
         values = np.load(file, allow_pickle=False)
         if values.ndim != 2 or values.shape[1] != COUNT:
             raise DatasetError(f"{file}: expected (frames, {COUNT}), got {values.shape}")
+        values = finite_frames(values, file)
         return Sample(usable[k].stem, load_audio(usable[k]), reference=values.astype(np.float32))
 
-    return Dataset(path, kind, tuple(p.stem for p in usable), load, _names_digest(usable), skipped)
+    files = [*usable, *(p.with_suffix(".npy") for p in usable)]
+    return Dataset(path, kind, tuple(p.stem for p in usable), load, content_digest(path, files), skipped)
 
 
 def _open_lips(path: Path, kind: str) -> Dataset:
@@ -213,7 +234,8 @@ def _open_lips(path: Path, kind: str) -> Dataset:
         sample.phones = phones.get(usable[k].stem, [])
         return sample
 
-    return Dataset(path, kind, tuple(p.stem for p in usable), load, _names_digest(usable), skipped)
+    files = [*usable, *(p.with_suffix(".npz") for p in usable), path / "phones.json"]
+    return Dataset(path, kind, tuple(p.stem for p in usable), load, content_digest(path, files), skipped)
 
 
 def measured_lips(data: dict[str, NDArray[Any]], where: str) -> Sample:
@@ -239,6 +261,10 @@ def measured_lips(data: dict[str, NDArray[Any]], where: str) -> Sample:
         if jaw is None or "weights" not in data:
             raise DatasetError(f"{where}: no landmarks, coefficients or jaw weight among {', '.join(sorted(data))}")
         sample.gap, sample.of_jaw = np.asarray(data["weights"][:, jaw], np.float64), True
+    seen = np.asarray(data["ok"], bool) if "ok" in data else slice(None)
+    for measured in (sample.reference, sample.gap):
+        if measured is not None:
+            finite_frames(np.asarray(measured)[seen], where)
     if "ok" in data and sample.gap is not None:
         sample.gap = np.where(data["ok"], sample.gap, np.nan)
     return sample
@@ -296,7 +322,7 @@ def _open_named(path: Path, kind: str) -> Dataset:
         return Sample(file.stem, load_audio(file), actor=actor, emotion=emotion, level=level)
 
     paths = [entry[0] for entry in usable]
-    return Dataset(path, kind, tuple(p.stem for p in paths), load, _names_digest(paths), tuple(skipped))
+    return Dataset(path, kind, tuple(p.stem for p in paths), load, content_digest(path, paths), tuple(skipped))
 
 
 def _ravdess(stem: str) -> tuple[str, str, float] | None:

@@ -332,7 +332,7 @@ class EmotalkNode(LifecycleNode):
                 if orders is not None and orders.control is not None:  # style changed under a command: that goes on
                     stream.order(orders.control, None, orders.transition)
             if any(name.startswith("output.") for name in names):
-                worker.call(partial(setattr, stream, "motion", table.motion_settings(values)))
+                worker.call(partial(setattr, stream, "motion", table.motion_settings(values, voice.face)))
             if "audio.voice_threshold" in names:
                 worker.call(partial(setattr, stream, "voice", table.voice_settings(values)))
 

@@ -6,10 +6,12 @@ import re
 from typing import Any
 
 from emotalk_ros.audio import DETECTORS, ENCODINGS, VoiceSettings
+from emotalk_ros.audio.channels import channel_index
 from emotalk_ros.audio.messages import STAMP_OF, STAMPS, InputSettings, PcmFormat
 from emotalk_ros.audio.voice import THRESHOLD_RANGE
 from emotalk_ros.emotions import EMOTIONS
 from emotalk_ros.motion import MotionSettings
+from emotalk_ros.motion.seeds import face_seed
 from emotalk_ros.motion.stages.blinks import BlinkSettings
 from emotalk_ros.motion.stages.expression import ExpressionSettings
 from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothingSettings
@@ -20,7 +22,7 @@ from emotalk_ros.motion.stages.level_jaw import LevelJawSettings
 from emotalk_ros.motion.stages.rest import RestSettings
 from emotalk_ros.motion.stages.smoothing import SmoothingSettings
 from emotalk_ros.nodes.audio_inputs import TYPE_NAMES
-from emotalk_ros.nodes.parameters import Row, Values
+from emotalk_ros.nodes.parameters import Row, Value, Values
 from emotalk_ros.streaming import Controls, StreamSettings, WindowSchedule
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -47,6 +49,14 @@ def fixed_topics(values: Values) -> tuple[str, ...]:
 def topic_patterns(values: Values) -> tuple[str, ...]:
     """The patterns of `audio.topics`."""
     return tuple(topic for topic in values["audio.topics"] if "*" in topic)
+
+
+def _channel(value: Value) -> str | None:
+    try:
+        channel_index(str(value))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _gains(values: list[str]) -> str | None:
@@ -111,7 +121,6 @@ PARAMETERS = (
         choices=STAMP_OF,
         live=False,
     ),
-    Row("audio.channel", -1, "which channel to listen to, counted from 0; -1 for the mean of all", -1, 63, live=False),
     Row(
         "audio.voice_detector",
         VoiceSettings().detector,
@@ -127,6 +136,16 @@ PARAMETERS = (
         "higher keeps singers and distant voices out",
         *THRESHOLD_RANGE,
     ),
+    Row(
+        "audio.channel",
+        "mix",
+        "which channel to listen to: mix, left, right, loudest, or a number counted from 0; mix is the mean, and the "
+        "loudest where channels cancel each other",
+        check=_channel,
+        numbers=True,
+        live=False,
+    ),
+    Row("audio.levelling", True, "amplify the speech of a quiet microphone slowly", live=False),
     Row("audio.max_chunk", 60.0, "seconds; longer messages are refused", 0.1, 600.0, live=False),
     Row("stream.hop", 0.1, "seconds of audio between two runs of the network; whole frames", 0.02, 2.0, live=False),
     Row("stream.context", 2.0, "seconds of past audio the network hears again with each hop", 0.1, 30.0, live=False),
@@ -181,7 +200,13 @@ PARAMETERS = (
     Row("output.blinks", True, "blink now and then"),
     Row("output.blink_interval_min", 2.0, "shortest time between blinks in seconds", 0.3, 60.0),
     Row("output.blink_interval_max", 7.0, "longest time between blinks in seconds", 0.3, 60.0),
-    Row("output.seed", 0, "of blinks, head and gaze", 0, 2**31 - 1),
+    Row(
+        "output.seed",
+        -1,
+        "of blinks, head and gaze; -1: one that follows from the machine's name and the full name of `blendshapes`",
+        -1,
+        2**31 - 1,
+    ),
     Row("style.person", 0, "personal style: index of a speaker the network was trained on", 0, 1000),
     Row("style.level", 1.0, "how strongly emotion is performed: 0 normal, 1 strong", 0.0, 1.0),
     Row(
@@ -203,8 +228,15 @@ PARAMETERS = (
 """Parameters of the emotalk node."""
 
 
-def motion_settings(values: Values) -> MotionSettings:
-    """What `output.*` asks of the motion stages. Raises ValueError."""
+def seed(values: Values, face: str) -> int:
+    """`output.seed`, or the one that belongs to the topic `face`."""
+    given = int(values["output.seed"])
+    return given if given >= 0 else face_seed(face)
+
+
+def motion_settings(values: Values, face: str = "") -> MotionSettings:
+    """What `output.*` asks of the motion stages; `face`: full name of the face's topic. Raises ValueError."""
+    drawn = seed(values, face)
     return MotionSettings(
         level_jaw=LevelJawSettings(values["output.level_jaw"]),
         expression=ExpressionSettings(values["output.expression"]),
@@ -219,12 +251,12 @@ def motion_settings(values: Values) -> MotionSettings:
         rest=RestSettings(
             values["output.rest"], values["output.rest_time"], values["output.wake_time"], values["output.fade_rate"]
         ),
-        head=HeadSettings(on=values["output.head"] > 0.0, amount=values["output.head"], seed=values["output.seed"]),
-        gaze=GazeSettings(on=values["output.gaze"], seed=values["output.seed"]),
+        head=HeadSettings(on=values["output.head"] > 0.0, amount=values["output.head"], seed=drawn),
+        gaze=GazeSettings(on=values["output.gaze"], seed=drawn),
         blinks=BlinkSettings(
             values["output.blinks"],
             (values["output.blink_interval_min"], values["output.blink_interval_max"]),
-            seed=values["output.seed"],
+            seed=drawn,
         ),
     )
 

@@ -41,6 +41,7 @@ class Row:
         choices: the allowed texts; empty for free text.
         live: may change while the node works; otherwise `remedy` says what must happen first.
         remedy: the words after "cannot change while the node is active; ".
+        numbers: a whole number may stand for a text.
         check: further test of one value: the reason for a rejection, or None.
     """
 
@@ -53,6 +54,7 @@ class Row:
     live: bool = True
     remedy: str = "deactivate the node first"
     check: Callable[[Value], str | None] | None = None
+    numbers: bool = False
 
     @property
     def kind(self) -> type:
@@ -81,7 +83,7 @@ class Row:
             type=_TYPES[self.kind],
             description=self.description,
             additional_constraints=self.constraints(),
-            dynamic_typing=self.kind is float,
+            dynamic_typing=self.kind is float or self.numbers,
         )
         if self.bounds and self.kind is float:
             low, high = map(float, self.bounds)
@@ -95,6 +97,8 @@ class Row:
         """`value` in this row's type; an integer may stand for a float. Raises ValueError with the reason."""
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if self.numbers and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
         if self.kind is list and not isinstance(value, (str, bytes)) and isinstance(value, Sequence):
             value = list(value)
         if isinstance(value, bool) != (self.kind is bool) or not isinstance(value, self.kind):

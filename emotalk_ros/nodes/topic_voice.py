@@ -22,6 +22,7 @@ from emotalk_ros.audio import AudioFormatError
 from emotalk_ros.audio.messages import AudioDecoder
 from emotalk_ros.motion import FaceFrame, closing_frames
 from emotalk_ros.motion.pacing import Pacer
+from emotalk_ros.motion.stages.rest import SPEAKING
 from emotalk_ros.msg import BlendshapeCoefficients, EmotionCommand, EmotionState
 from emotalk_ros.nodes import emotalk_parameters as table
 from emotalk_ros.nodes import emotions
@@ -42,6 +43,8 @@ EMOTION_RATE = 10.0
 """Messages a second on `emotion`."""
 OWN_ECHO = 0.2
 """Seconds within which an `interrupt` on the topic is this node's own."""
+NO_SPEECH = 30.0
+"""Seconds of sound without speech after which diagnostics say so."""
 QUIET = 5.0
 """Seconds without audio after which diagnostics say so."""
 
@@ -54,16 +57,16 @@ def base_of(topic: str) -> str:
     return topic[: -len(last)] if last == "audio" else f"{topic}/"
 
 
-def make_stream(model: Any, values: Values, controls: Any) -> FaceStream:
-    """A voice as the parameters say."""
-    channel = values["audio.channel"]
+def make_stream(model: Any, values: Values, controls: Any, face: str = "") -> FaceStream:
+    """A voice as the parameters say; `face`: the full name of the topic on which its face is published."""
     return FaceStream(
         model,
         table.stream_settings(values),
         controls,
-        table.motion_settings(values),
+        table.motion_settings(values, face),
         stamps=values["audio.stamps"],
-        channel=None if channel < 0 else channel,
+        channel=values["audio.channel"],
+        levelling=values["audio.levelling"],
         live=True,
         ear=values["emotion.ear"],
         voice=table.voice_settings(values),
@@ -103,7 +106,7 @@ class TopicVoice:
         self._log_warning, self._log_reminder = warn, remind
         self._told_at = -OWN_ECHO
         self._published = itertools.count()
-        self._active_since = time.monotonic()
+        self._active_since = self._spoke_at = time.monotonic()
         self.stream: FaceStream | None = None
         self.worker: Worker | None = None
         self._decoder: AudioDecoder | None = None
@@ -130,7 +133,7 @@ class TopicVoice:
     def start(self, model: Any, crew: Crew, classes: AudioClasses, enable: bool = False) -> None:
         """Listen. `enable`: the node is active already. Raises ValueError for settings that the network refuses."""
         values = self._values()
-        self.stream = make_stream(model, values, table.controls(values))
+        self.stream = make_stream(model, values, table.controls(values), self.face)
         if self.stream.voice_problem:
             self._warn("voice detector", self.stream.voice_problem)
         if values["output.pacing"] == "paced":
@@ -163,6 +166,11 @@ class TopicVoice:
         ]
         if classes.info is not None:
             self._inputs.append(subscribe(classes.info, f"{self.topic}_info", self._on_info, 10))
+
+    @property
+    def face(self) -> str:
+        """Full name of the topic on which the face is published."""
+        return str(self._node.resolve_topic_name(f"{self.base}blendshapes"))
 
     def stop(self) -> list[FaceFrame]:
         """Listen no more; returns the frames that bring the face to rest, to be given to `release` one by one."""
@@ -239,6 +247,8 @@ class TopicVoice:
         number = next(self._published)
         faces.publish(blendshapes(frame, number, frame_id))
         self._released = frame
+        if frame.activity >= SPEAKING:
+            self._spoke_at = time.monotonic()
         if stream.emotion_labels and number % max(1, round(stream.fps / EMOTION_RATE)) == 0:
             control = stream.emotion_in_force
             feelings.publish(emotions.shown(stream.emotion_labels, frame, control, frame_id))
@@ -331,6 +341,9 @@ class TopicVoice:
             "voice_probability": stream.voice_probability,
             "paced_delay_s": self._pacer.delay if self._pacer is not None else None,
             "late_frames": self._pacer.late if self._pacer is not None else None,
+            "input_level_dbfs": stream.level.loudest,
+            "input_gain_db": stream.level.gain,
+            "seed": table.seed(values, self.face),
             **worker.figures.reading(time.monotonic()),
             **{f"audio_{name}": count for name, count in stream.intake.as_dict().items()},
         }
@@ -352,6 +365,7 @@ class TopicVoice:
                 self._log_reminder("quiet", f"no audio yet: {reason}")
         if (publishers := self._node.count_publishers(topic)) > 1:
             report.warn(f"{publishers} publishers share {topic}: only one can be heard")
+        self._judge_level(report, worker, stream, now)
         intake = stream.intake
         lost = figures.new_faults(
             refused_messages=intake.rejected_chunks,
@@ -361,6 +375,16 @@ class TopicVoice:
         for name, count in lost.items():
             if count > 0:
                 report.warn(self._named(f"{count} {name} in the last second"))
+
+    def _judge_level(self, report: Report, worker: Worker, stream: FaceStream, now: float) -> None:
+        """Tell of quiet sound, and of sound without speech."""
+        level = stream.level
+        if level.gain > 0:
+            report.warn(self._named(f"the sound is quiet ({level.loudest:.0f} dBFS): amplified by {level.gain:.0f} dB"))
+        mute = now - max(self._spoke_at, self._active_since)
+        if mute > NO_SPEECH and now - (worker.figures.last_arrival or 0.0) < 2.0:
+            loudest = f"its loudest moments lie at {level.loudest:.0f} dBFS"
+            report.messages.append(self._named(f"sound comes, but no speech for {mute:.0f} s; {loudest}"))
 
     def _warn(self, kind: str, text: str) -> None:
         self._log_warning(kind, self._named(text))

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emotalk_ros.audio.files import ABSURD
 from emotalk_ros.audio.intake import AudioIntake, IntakeStatistics, PcmChunk, Segment
+from emotalk_ros.audio.leveller import Level, Leveller
 from emotalk_ros.audio.pcm import Samples, finite
 from emotalk_ros.audio.timeline import TimelineSettings
 from emotalk_ros.audio.voice import VoiceSettings
@@ -68,7 +70,8 @@ class FaceStream:
         controls: style and emotion.
         motion: settings of the stages; None hands out the network's coefficients as they are.
         stamps: what the stamps of chunks are good for: auto, capture, publish or none (see `audio.timeline.STAMPS`).
-        channel: which channel of chunks to listen to, counted from 0; None: the mean of all.
+        channel: which channel of chunks to listen to: mix, left, right, loudest, or a number counted from 0; None: mix.
+        levelling: amplify chunks of quiet speech slowly (see `audio.leveller`).
         live: an emotion that was asked for by name stays when nobody speaks; False (recordings): it fades.
         ear: name or folder of the ear that hears the emotion, where the network has a speech trunk; "": the network's
             own classifier. The default ear is used where it is there.
@@ -84,7 +87,8 @@ class FaceStream:
         motion: MotionSettings | None = DEFAULT_MOTION,
         *,
         stamps: str = "auto",
-        channel: int | None = None,
+        channel: str | int | None = None,
+        levelling: bool = True,
         live: bool = False,
         ear: str = DEFAULT_EAR,
         voice: VoiceSettings | None = None,
@@ -95,7 +99,8 @@ class FaceStream:
         """Emotions asked for at an instant of the audio; between them holds the emotion of `controls`."""
         # A gap as long as the context leaves nothing to go on from.
         gap = self._engine.settings.context
-        self._intake = AudioIntake(TimelineSettings(max_gap=gap, stamps=stamps), channel)
+        self._leveller = Leveller(levelling)
+        self._intake = AudioIntake(TimelineSettings(max_gap=gap, stamps=stamps), channel, leveller=self._leveller)
         self._pipeline = None if motion is None else MotionPipeline(motion, self.fps)
         self.controls = controls or Controls()
         if motion is not None:  # tables that stages make when first asked are made now, not in the first hop
@@ -203,6 +208,11 @@ class FaceStream:
     def intake(self) -> IntakeStatistics:
         """Counts of gaps, repairs and refusals of the audio."""
         return self._intake.statistics
+
+    @property
+    def level(self) -> Level:
+        """How loud the chunks of the last 10 s were, and by how much they are amplified."""
+        return self._leveller.level
 
     def take_warnings(self) -> list[str]:
         """What was repaired in the audio since the last call, readable, for a throttled log."""
@@ -358,6 +368,9 @@ class FaceStream:
         if samples.ndim != 1:
             raise ValueError(f"expected mono audio of shape (n,), got {samples.shape}")
         samples, bad = finite(samples)
+        absurd = np.abs(samples) > ABSURD
+        if absurd.any():  # no sound; a single one would drown all others
+            samples, bad = np.where(absurd, np.float32(0.0), samples), bad + int(absurd.sum())
         self._intake.statistics.invalid_samples += bad
         return samples
 

@@ -157,3 +157,16 @@ def test_errors_of_reading_name_the_file(tmp_path):
     (tmp_path / "manifest.jsonl").write_text("{}\n")
     with pytest.raises(CorpusError, match=r"manifest\.jsonl:1"):
         Corpus.open(tmp_path)
+
+
+def test_a_label_that_is_no_number_is_named(tmp_path):
+    values = np.full((20, 52), 0.1, np.float32)
+    with CorpusWriter(tmp_path / "corpus") as writer:
+        writer.add(Clip("one", np.zeros(10667, np.float32), values))
+    path = tmp_path / "corpus" / Corpus.open(tmp_path / "corpus").records[0].coefficients
+    values[4, 24] = np.nan
+    np.save(path, values)
+    with pytest.raises(
+        CorpusError, match=rf"{path.name}: 1 values are NaN or infinite, the first in frame 4 \(jawOpen\)"
+    ):
+        Corpus.open(tmp_path / "corpus")[0]

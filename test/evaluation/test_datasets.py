@@ -128,3 +128,41 @@ def test_limit_spreads_and_only_keeps(tmp_path: Path) -> None:
     assert one.load(0).actor == "1"
     with pytest.raises(DatasetError, match="none of the 1 clips"):
         open_dataset(tmp_path / "corpus", only={"nobody"})
+
+
+def test_labels_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        put_audio(tmp_path / "pairs", stem)
+    labels = np.zeros((12, 52), np.float32)
+    np.save(tmp_path / "pairs" / "a.npy", labels)
+    labels[7, INDEX["jawOpen"]] = np.nan
+    np.save(tmp_path / "pairs" / "b.npy", labels)
+    pairs = open_dataset(tmp_path / "pairs")
+    assert np.isfinite(pairs.load(0).reference).all()
+    with pytest.raises(DatasetError, match=r"b\.npy: 1 values are NaN or infinite, the first in frame 7 \(jawOpen\)"):
+        pairs.load(1)
+    data = {"fps": np.float64(25), "landmark_ids": np.array([13, 14, 10, 152]), "ok": np.array([True, False, True])}
+    landmarks = np.random.default_rng(0).normal(size=(3, 4, 3))
+    landmarks[1] = np.nan  # no face was seen: `ok` says so
+    assert np.isnan(measured_lips({**data, "landmarks": landmarks}, "x.npz").gap).tolist() == [False, True, False]
+    landmarks[2] = np.nan
+    with pytest.raises(DatasetError, match=r"x\.npz: .* the first in frame 1"):
+        measured_lips({**data, "landmarks": landmarks}, "x.npz")
+
+
+@pytest.mark.parametrize("kind", ["corpus", "pairs", "ravdess"])
+def test_other_sound_under_an_old_name_is_another_data_set(tmp_path: Path, kind: str) -> None:
+    if kind == "corpus":
+        folder = toy_corpus(tmp_path / "corpus", actors=1, emotions=1, seconds=0.4)
+        record = json.loads((folder / "manifest.jsonl").read_text().splitlines()[0])
+        sound = folder / record["audio"]
+    else:
+        folder = tmp_path / "data"
+        sound = put_audio(folder, "03-01-05-02-01-01-12" if kind == "ravdess" else "a")
+        if kind == "pairs":
+            np.save(sound.with_suffix(".npy"), np.zeros((12, 52), np.float32))
+    before, again = open_dataset(folder).digest, open_dataset(folder).digest
+    pcm, rate = soundfile.read(sound, dtype="int16")
+    noise = np.random.default_rng(1).integers(-3000, 3000, len(pcm)).astype(np.int16)
+    soundfile.write(sound, noise, rate)
+    assert before == again != open_dataset(folder).digest

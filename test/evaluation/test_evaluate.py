@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from saved_model import save_model, toy_corpus
 
 from emotalk_ros.evaluation import evaluate as module
@@ -136,6 +137,31 @@ def test_bad_clips_are_named_and_the_rest_counts(subjects: list[Subject], basis:
     outcome = evaluate(subjects[:1], folder, basis, tmp_path / "cache", SETTINGS)
     assert len(outcome.failed) == 1 and record["id"] in outcome.failed[0]
     assert outcome.findings["dataset"]["clips"] == 1
+
+
+def test_sound_that_was_replaced_under_its_old_name_is_measured_again(
+    subjects: list[Subject], basis: FaceBasis, tmp_path: Path
+) -> None:
+    folder = toy_corpus(tmp_path / "corpus", actors=2, emotions=1, seconds=0.4)
+    before = evaluate(subjects[:1], folder, basis, tmp_path / "cache", SETTINGS)
+    for line in (folder / "manifest.jsonl").read_text().splitlines():
+        sound = folder / json.loads(line)["audio"]
+        pcm, rate = soundfile.read(sound, dtype="int16")
+        soundfile.write(sound, np.random.default_rng(0).integers(-9000, 9000, len(pcm)).astype(np.int16), rate)
+    seen: list[tuple[int, int, int]] = []
+    after = evaluate(subjects[:1], folder, basis, tmp_path / "cache", SETTINGS, lambda *state: seen.append(state))
+    assert seen[0] == (0, 2, 0) and to_json(after.findings) != to_json(before.findings)
+
+
+def test_clips_with_nan_labels_are_named_and_counted(subjects: list[Subject], basis: FaceBasis, tmp_path: Path) -> None:
+    folder = toy_corpus(tmp_path / "corpus", actors=4, emotions=1, seconds=0.4)
+    records = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    labels = np.load(folder / records[2]["coefficients"]).astype(np.float32)
+    labels[3, 7] = np.nan
+    np.save(folder / records[2]["coefficients"], labels)
+    outcome = evaluate(subjects[:1], folder, basis, tmp_path / "cache", SETTINGS)
+    assert outcome.findings["dataset"]["clips"] == 3
+    assert len(outcome.failed) == 1 and records[2]["id"] in outcome.failed[0] and "NaN" in outcome.failed[0]
 
 
 def test_two_models_of_one_name(subjects: list[Subject], corpus: Path, basis: FaceBasis, tmp_path: Path) -> None:
