@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -50,6 +51,12 @@ class Terminal(Console):
     def label(self, label: str, text: object) -> None:
         """A line that begins with a coloured word, as `error: ...`."""
         self.print(Text.assemble((label, LABELS.get(label, "yellow")), " ", readable(str(text))))
+
+    def replaces(self, *paths: Path) -> None:
+        """Tell which of the files about to be written are there already."""
+        for path in paths:
+            if path.is_file():
+                self.label("note:", f"{path} is there already: it is replaced")
 
 
 def text_column(template: str) -> TextColumn:

@@ -45,6 +45,26 @@ def test_a_name_that_is_not_utf8_is_printed():
     stream.flush()
 
 
+def test_files_that_are_there_are_told_before_they_are_replaced(tmp_path):
+    (tmp_path / "a[b].csv").write_text("old")
+    said = printed(lambda console: console.replaces(tmp_path / "a[b].csv", tmp_path / "new.csv"))
+    assert said == f"note: {tmp_path / 'a[b].csv'} is there already: it is replaced\n"
+
+
+def test_advice_of_ros2_is_given_only_through_with_ros2():
+    """Messages that tell a user to call `ros2` stand beside what helps where it is missing."""
+    for path in sorted((SOURCES / "nodes").rglob("*.py")):
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if (
+                re.search(r"(?<!`)ros2 (lifecycle|topic|launch|node|param) \\w", line)
+                and '"' in line
+                and '"""' not in line
+            ):
+                near = "\n".join(lines[max(0, number - 3) : number + 1])
+                assert "with_ros2" in near, f"{path.name}:{number + 1}: {line.strip()}"
+
+
 def test_a_long_line_stays_one():
     assert printed(lambda console: console.print("word " * 100)).count("\n") == 1
 

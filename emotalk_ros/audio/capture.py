@@ -137,7 +137,9 @@ class Microphone:
             info = self._sound.query_devices(device, "input")
         except (ValueError, self._sound.PortAudioError) as error:
             name = f"input device {wanted!r}" if wanted else "default input device"
-            raise MicrophoneError(f"no {name}: {error}; `microphone_node --list-devices` lists them") from error
+            raise MicrophoneError(
+                f"no {name}: {error}; `python -m emotalk_ros.nodes microphone_node --list-devices` lists them"
+            ) from error
         if info["max_input_channels"] < self._settings.channels:
             raise MicrophoneError(
                 f"{info['name']} has {info['max_input_channels']} input channel(s), not {self._settings.channels}"

@@ -70,7 +70,10 @@ class ChannelMixer:
         if samples.shape[1] == 1:
             return samples[:, 0]
         chosen = self._chosen if samples.shape[1] == self._channels or self._fixed is not None else None
-        return samples.mean(axis=1, dtype=np.float32) if chosen is None else samples[:, chosen]
+        if chosen is not None:
+            return samples[:, chosen]
+        with np.errstate(over="ignore"):  # what is beyond all numbers is clipped later
+            return samples.mean(axis=1, dtype=np.float32)
 
     def mix(self, samples: Samples, rate: int) -> Samples:
         """(n, channels) samples at `rate` Hz to (n,)."""

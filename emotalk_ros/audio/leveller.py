@@ -105,7 +105,8 @@ class Leveller:
         wanted = min(MOST_DB, TARGET_DB - loud) if loud < QUIET_DB else 0.0
         if level + self._gain_db > -3.0 or self._sorted[-1] > QUIET_DB + 6.0:  # something loud: no gain
             wanted = 0.0
-        self._goal_db = self._gain_db + max(-_DOWN_DB, min(_UP_DB, wanted - self._gain_db))
+        if self.on:
+            self._goal_db = self._gain_db + max(-_DOWN_DB, min(_UP_DB, wanted - self._gain_db))
         if loud < QUIET_DB and not self._told:
             self._told = True
             what = f"it is amplified, by up to {wanted:.0f} dB" if self.on else "the face may hardly move"

@@ -98,7 +98,9 @@ class Loudspeaker:
             info = self._sound.query_devices(device, "output")
         except (ValueError, self._sound.PortAudioError) as error:
             name = f"output device {wanted!r}" if wanted else "default output device"
-            raise LoudspeakerError(f"no {name}: {error}; `speaker_node --list-devices` lists them") from error
+            raise LoudspeakerError(
+                f"no {name}: {error}; `python -m emotalk_ros.nodes speaker_node --list-devices` lists them"
+            ) from error
         if info["max_output_channels"] < 1:
             raise LoudspeakerError(f"{info['name']} plays nothing: it has no output channels")
         return info

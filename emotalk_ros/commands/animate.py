@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from emotalk_ros.terminal import Terminal, readable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from emotalk_ros.audio import VoiceSettings
     from emotalk_ros.motion import MotionSettings
     from emotalk_ros.motion.files import Motion
+    from emotalk_ros.motion.stages.gains import GainSettings
     from emotalk_ros.streaming import Controls
 
 
@@ -88,7 +92,18 @@ def animate(
     ] = "heard",
     emotion_audio: Annotated[Path | None, typer.Option(help="Take the emotion from this recording instead.")] = None,
     intensity: Annotated[float, typer.Option(min=0.0, max=2.0, help="Strength of the emotion.")] = 1.0,
-    gain: Annotated[float, typer.Option(min=0.0, max=4.0, help="Multiplies all coefficients.")] = 1.0,
+    gain: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FACTOR|NAME=FACTOR", help="Multiplies all coefficients, or one; may be given several times."
+        ),
+    ] = None,
+    mouth_gain: Annotated[
+        float, typer.Option(min=0.0, max=4.0, help="Multiplies jaw, mouth, tongue and puffed cheeks besides.")
+    ] = 1.0,
+    upper_gain: Annotated[
+        float, typer.Option(min=0.0, max=4.0, help="Multiplies brows, eyes, cheek squints and nose besides.")
+    ] = 1.0,
     level_jaw: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the mouth's opening that follows the loudness.")
     ] = 0.6,
@@ -105,7 +120,21 @@ def animate(
     blinks: Annotated[bool, typer.Option(help="Blink now and then.")] = True,
     head: Annotated[bool, typer.Option(help="Move the head with the voice: angles in Live Link csv.")] = False,
     gaze: Annotated[bool, typer.Option(help="Move the eyes: the eyeLook coefficients.")] = False,
-    seed: Annotated[int, typer.Option(help="Of blinks, head and gaze.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of blinks, head and gaze; default: one that follows from the recording.")
+    ] = None,
+    tail: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=10.0, help="Seconds after the sound in which mouth and lids come to rest; 0 for none."
+        ),
+    ] = 0.3,
+    channel: Annotated[str, typer.Option(help="mix, left, right, loudest, or a number counted from 0.")] = "mix",
+    levelling: Annotated[bool, typer.Option(help="Amplify quiet recordings.")] = True,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out recordings whose output is there and newer than they are.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Recordings at once, each in a process.")] = 1,
     voice_detector: DetectorOption = Detector.silero,
     voice_threshold: ThresholdOption = 0.35,
     live: Annotated[
@@ -115,57 +144,108 @@ def animate(
     """Animate recordings: 52 ARKit coefficients per frame (and in npz and json the emotion heard).
 
     csv: a `time` column in seconds, then the 52 named columns. npz: time, coefficients, names, fps, activity, emotion,
-    emotion_labels. json: per frame time, coefficients, activity, emotion.
+    emotion_labels. json: per frame time, coefficients, activity, emotion. Of several recordings those that fail are
+    named at the end, and the exit code is 2.
     """
-    from emotalk_ros.terminal import Terminal
-
     console, errors = Terminal(), Terminal(stderr=True)
     try:
-        jobs = plan(audio, output, form.value if form else None)
-        from emotalk_ros.audio import VoiceSettings
-        from emotalk_ros.motion import MotionSettings
-        from emotalk_ros.motion.stages.blinks import BlinkSettings
-        from emotalk_ros.motion.stages.expression import ExpressionSettings
-        from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothingSettings
-        from emotalk_ros.motion.stages.gains import GainSettings
-        from emotalk_ros.motion.stages.gaze import GazeSettings
-        from emotalk_ros.motion.stages.head import HeadSettings
-        from emotalk_ros.motion.stages.level_jaw import LevelJawSettings
-        from emotalk_ros.motion.stages.rest import RestSettings
-        from emotalk_ros.motion.stages.smoothing import SmoothingSettings
-
-        stages = MotionSettings(
-            level_jaw=LevelJawSettings(level_jaw),
-            expression=ExpressionSettings(expression),
-            gains=GainSettings(gain),
-            smoothing=SmoothingSettings(smoothing),
-            expression_smoothing=ExpressionSmoothingSettings(expression_smoothing),
-            rest=RestSettings(rest),
-            blinks=BlinkSettings(blinks, seed=seed),
-            head=HeadSettings(head, seed=seed),
-            gaze=GazeSettings(gaze, seed=seed),
+        planned = plan(audio, output, form.value if form else None)
+        todo = [job for job in planned if not (resume and job.done)]
+        if len(todo) < len(planned):
+            console.print(f"{len(planned) - len(todo)} of {len(planned)} are there already")
+        stages = _stages(
+            parse_gains(gain or [], mouth_gain, upper_gain),
+            level_jaw=level_jaw,
+            expression=expression,
+            smoothing=smoothing,
+            expression_smoothing=expression_smoothing,
+            rest=rest,
+            blinks=blinks,
+            head=head,
+            gaze=gaze,
         )
-        voice = VoiceSettings(voice_detector.value, voice_threshold)
-        with errors.status("loading the model"):
-            network = load_network(model, device, threads)
-            controls = controls_of(network, person, level, emotion, emotion_audio, intensity)
-        with _bar(errors) as progress:
-            for job in jobs:
-                begin = time.perf_counter()
-                motion = _perform(network, job, controls, stages, voice, fps, live, progress)
-                from emotalk_ros.motion.files import write_motion
+        from emotalk_ros.audio import VoiceSettings
 
-                write_motion(job.output, motion, job.form, order.value)
-                progress.console.print(
-                    _summary(job, motion, time.perf_counter() - begin), highlight=False, soft_wrap=True
-                )
+        voice = VoiceSettings(voice_detector.value, voice_threshold)
+        style = (person, level, emotion, emotion_audio, intensity)
+        performance = Performance(
+            *(model, device, threads, style, fps, live, tail, channel, levelling, order.value, seed, stages, voice)
+        )
+        failed: list[str] = []
+        for done in _perform_all(todo, performance, jobs, errors):
+            for text in done.warnings:
+                errors.label("warning:", text)
+            if done.failure:
+                failed.append(done.failure)
+            else:
+                console.print(done.summary)
     except (OSError, ValueError, RuntimeError) as error:
         errors.label("error:", error)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        errors.print("stopped; finished files are whole, nothing half-written is left")
+        errors.print("stopped; finished files are whole, nothing half-written is left; --resume goes on")
         raise typer.Exit(130) from None
-    console.print(f"wrote {len(jobs)} file{'s' * (len(jobs) > 1)}")
+    for text in failed:
+        errors.label("error:", text)
+    if failed and len(planned) == 1:
+        raise typer.Exit(1)
+    written = len(todo) - len(failed)
+    console.print(f"wrote {written} file{'s' * (written != 1)}" + (f", {len(failed)} failed" if failed else ""))
+    if failed:
+        raise typer.Exit(2)
+
+
+def _stages(
+    gains: GainSettings,
+    *,
+    level_jaw: float,
+    expression: float,
+    smoothing: float,
+    expression_smoothing: float,
+    rest: bool,
+    blinks: bool,
+    head: bool,
+    gaze: bool,
+) -> MotionSettings:
+    from emotalk_ros.motion import MotionSettings
+    from emotalk_ros.motion.stages.blinks import BlinkSettings
+    from emotalk_ros.motion.stages.expression import ExpressionSettings
+    from emotalk_ros.motion.stages.expression_smoothing import ExpressionSmoothingSettings
+    from emotalk_ros.motion.stages.gaze import GazeSettings
+    from emotalk_ros.motion.stages.head import HeadSettings
+    from emotalk_ros.motion.stages.level_jaw import LevelJawSettings
+    from emotalk_ros.motion.stages.rest import RestSettings
+    from emotalk_ros.motion.stages.smoothing import SmoothingSettings
+
+    return MotionSettings(
+        level_jaw=LevelJawSettings(level_jaw),
+        expression=ExpressionSettings(expression),
+        gains=gains,
+        smoothing=SmoothingSettings(smoothing),
+        expression_smoothing=ExpressionSmoothingSettings(expression_smoothing),
+        rest=RestSettings(rest),
+        blinks=BlinkSettings(blinks),
+        head=HeadSettings(head),
+        gaze=GazeSettings(gaze),
+    )
+
+
+def parse_gains(words: list[str], mouth: float = 1.0, upper: float = 1.0) -> GainSettings:
+    """`1.2` (of all) and `jawOpen=1.3` as settings. Raises ValueError that shows the form, or names what is unknown."""
+    from emotalk_ros.motion.stages.gains import GainSettings
+
+    everything, single = 1.0, {}
+    for word in words:
+        name, sign, number = word.rpartition("=")
+        try:
+            factor = float(number)
+        except ValueError:
+            raise ValueError(f"gain {word!r}: write it like 1.2, or like jawOpen=1.2") from None
+        if sign:
+            single[name.strip()] = factor
+        else:
+            everything *= factor
+    return GainSettings(everything, mouth, upper, single)
 
 
 @dataclass(frozen=True)
@@ -176,14 +256,50 @@ class AnimationJob:
     output: Path
     form: str
 
+    @property
+    def done(self) -> bool:
+        """Whether the output is there and not older than the recording: outputs are never half-written."""
+        try:
+            return self.output.stat().st_mtime_ns >= self.audio.stat().st_mtime_ns
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
+class Performance:
+    """How recordings are animated: what a process needs to know."""
+
+    model: Path | None
+    device: str
+    threads: int | None
+    style: tuple[int, float, str, Path | None, float]
+    """Person, level, emotion, recording of the emotion, intensity."""
+    fps: float | None
+    live: bool
+    tail: float
+    channel: str
+    levelling: bool
+    order: str
+    seed: int | None
+    stages: MotionSettings
+    voice: VoiceSettings
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a recording."""
+
+    summary: str = ""
+    failure: str = ""
+    warnings: tuple[str, ...] = ()
+
 
 def plan(audio: list[Path], output: Path | None, form: str | None) -> list[AnimationJob]:
     """What to write where. Raises ValueError or OSError that names what is in the way, before any work."""
     from emotalk_ros.motion.files import FORMATS, format_of
 
-    for path in audio:
-        if not path.exists():
-            raise FileNotFoundError(f"no audio file {path}")
+    if len(audio) == 1 and not audio[0].exists():
+        raise FileNotFoundError(f"no audio file {audio[0]}")
     folder = output is not None and (output.is_dir() or (len(audio) > 1 and not output.exists() and not output.suffix))
     if len(audio) > 1 and output is not None and not folder:
         raise ValueError(f"{len(audio)} recordings cannot go into one file {output}: name a folder with -o")
@@ -267,39 +383,129 @@ def controls_of(
     return controls
 
 
-def _perform(
-    network: Any,
-    job: AnimationJob,
-    controls: Controls,
-    stages: MotionSettings,
-    voice: VoiceSettings,
-    fps: float | None,
-    live: bool,
-    progress: Progress,
-) -> Motion:
-    from emotalk_ros.audio import AudioFile, AudioFormatError, mono_blocks
-    from emotalk_ros.motion.files import Motion
-    from emotalk_ros.streaming import StreamSettings
-    from emotalk_ros.streaming import animate as perform
+class Performer:
+    """A loaded network that animates one recording after another."""
 
-    rate = float(fps or network.config.fps)
-    task = progress.add_task(job.audio.name, total=None)
-    with AudioFile(job.audio) as file:
-        # Compressed files may not know their length; then the bar only shows that something moves.
-        progress.update(task, total=file.duration if 0 < file.duration < 1e6 else None)
+    def __init__(self, performance: Performance) -> None:
+        self.performance = performance
+        self.network = load_network(performance.model, performance.device, performance.threads)
+        self.controls = controls_of(self.network, *performance.style)
 
-        def pieces() -> Iterator[Any]:
-            for piece in mono_blocks(file):
-                yield piece
-                progress.advance(task, len(piece) / 16000)
+    def perform(self, job: AnimationJob, progress: Progress | None = None) -> Done:
+        """Animate a recording and write its motion; what is wrong with it is in `Done.failure`."""
+        warnings: list[str] = []
+        try:
+            return self._perform(job, progress, warnings)
+        except (OSError, ValueError, RuntimeError) as error:
+            text = str(error)
+            where = "" if job.audio.name in text or str(job.output) in text else f"{job.audio}: "
+            return Done(failure=where + text, warnings=tuple(warnings))
 
-        settings = StreamSettings(fps=fps) if live else None
-        frames = perform(network, pieces(), controls, stages, fps, settings, voice)
-        motion = Motion.of(frames, rate, getattr(network.config, "emotion_labels", ()) or (), job.audio.name)
-    progress.remove_task(task)
-    if not len(motion.time):
-        raise AudioFormatError(f"{job.audio} holds no audio: 0 samples")
-    return motion
+    def _perform(self, job: AnimationJob, progress: Progress | None, warnings: list[str]) -> Done:
+        from emotalk_ros.audio import AudioFile, AudioFormatError, mono_blocks
+        from emotalk_ros.audio.leveller import clip_level
+        from emotalk_ros.motion.files import Motion, write_motion
+        from emotalk_ros.streaming import StreamSettings
+        from emotalk_ros.streaming import animate as animated
+
+        how, begin, network = self.performance, time.perf_counter(), self.network
+        rate = float(how.fps or network.config.fps)
+        with AudioFile(job.audio) as file:
+            level = clip_level(mono_blocks(file, channel=how.channel))
+            file.rewind()
+            gain = level.gain if how.levelling else 1.0
+            # Compressed files may not know their length; then the bar only shows that something moves.
+            total = file.duration if 0 < file.duration < 1e6 else None
+            task = None if progress is None else progress.add_task(readable(job.audio.name), total=total)
+
+            def pieces() -> Iterator[Any]:
+                for piece in mono_blocks(file, channel=how.channel, gain=gain):
+                    yield piece
+                    if progress is not None and task is not None:
+                        progress.advance(task, len(piece) / 16000)
+
+            settings = StreamSettings(fps=how.fps) if how.live else None
+            frames = animated(
+                network, pieces(), self.controls, self._stages(job), how.fps, settings, how.voice, how.tail
+            )
+            labels = getattr(network.config, "emotion_labels", ()) or ()
+            motion = Motion.of(frames, rate, labels, readable(job.audio.name))
+            warnings += file.warnings
+        if progress is not None and task is not None:
+            progress.remove_task(task)
+        if not len(motion.time):
+            raise AudioFormatError(f"{job.audio} holds no audio: 0 samples")
+        replaced = job.output.is_file()
+        write_motion(job.output, motion, job.form, how.order)
+        if not (motion.activity >= 0.5).any():
+            warnings.append(f"{job.audio}: no speech was heard; its loud moments lie at {level.loud:.0f} dBFS")
+        elif gain > 1.0:
+            warnings.append(
+                f"{job.audio}: quiet, its loud moments lie at {level.loud:.0f} dBFS: amplified by "
+                f"{20 * math.log10(gain):.0f} dB (--no-levelling leaves it as it is)"
+            )
+        summary = _summary(job, motion, time.perf_counter() - begin)
+        return Done(summary + (", replaced the file that was there" if replaced else ""), warnings=tuple(warnings))
+
+    def _stages(self, job: AnimationJob) -> MotionSettings:
+        """The stages with the recording's own seed, where none is given."""
+        from emotalk_ros.motion.seeds import clip_seed
+
+        seed = clip_seed(job.audio) if self.performance.seed is None else self.performance.seed
+        stages = self.performance.stages
+        return replace(
+            stages,
+            blinks=replace(stages.blinks, seed=seed),
+            head=replace(stages.head, seed=seed),
+            gaze=replace(stages.gaze, seed=seed),
+        )
+
+
+def _perform_all(
+    todo: list[AnimationJob], performance: Performance, processes: int, errors: Terminal
+) -> Iterator[Done]:
+    """What becomes of each recording, as they are done."""
+    if min(processes, len(todo)) <= 1:
+        with errors.status("loading the model"):
+            performer = Performer(performance)
+        with _bar(errors) as progress:
+            for count, job in enumerate(todo, 1):
+                if len(todo) > 1:
+                    progress.console.print(f"{count} of {len(todo)}: {job.audio}", style="dim")
+                yield performer.perform(job, progress)
+        return
+    from multiprocessing import get_context
+
+    if performance.threads is None:
+        performance = replace(performance, threads=1)
+    with errors.status("loading the model"):
+        Performer(performance)  # what is wrong with the options is said once, here
+    pool = get_context("spawn").Pool(min(processes, len(todo)), _begin_process, (performance,))
+    try:
+        with _bar(errors) as progress:
+            task = progress.add_task("recordings", total=len(todo))
+            for done in pool.imap_unordered(_perform_in_process, todo):
+                progress.advance(task)
+                yield done
+    finally:
+        pool.terminate()  # the processes take away what they have half-written
+        pool.join()
+
+
+_performer: list[Performer] = []  # of this process
+
+
+def _begin_process(performance: Performance) -> None:
+    import signal
+    import sys
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which sends the others home
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _performer.append(Performer(performance))
+
+
+def _perform_in_process(job: AnimationJob) -> Done:
+    return _performer[0].perform(job)
 
 
 def _bar(console: Any) -> Progress:
@@ -321,6 +527,9 @@ def _summary(job: AnimationJob, motion: Motion, seconds: float) -> str:
     text = f"{job.audio.name} -> {job.output}: {len(motion.time)} frames at {motion.fps:g} fps"
     if motion.emotion_labels:
         speaking = motion.activity >= 0.5
-        mean = motion.emotion[speaking if speaking.any() else slice(None)].mean(axis=0)
-        text += f", heard mostly {motion.emotion_labels[int(mean.argmax())]} ({mean.max():.2f})"
+        if speaking.any():
+            mean = motion.emotion[speaking].mean(axis=0)
+            text += f", heard mostly {motion.emotion_labels[int(mean.argmax())]} ({mean.max():.2f})"
+        else:
+            text += ", no speech was heard"
     return f"{text}, {duration / max(seconds, 1e-9):.0f} x real time"

@@ -133,6 +133,7 @@ def run(
     basis = chosen_face(face)
     with clip_progress(errors, "measuring") as progress:
         result = measure_all(subjects, dataset, basis, output / "cache", settings, progress)
+    errors.replaces(output / "report.json")
     write_text(output / "report.json", to_json(result.findings))
     console = Terminal()
     show(result, console)

@@ -32,6 +32,7 @@ def export_face(
         from emotalk_ros.face.gltf_writer import default_surfaces, write_glb
 
         basis = read_basis(face)
+        errors.replaces(output)
         size = write_glb(output, basis, default_surfaces() if face == "default" else None)
     except (OSError, ValueError, RuntimeError) as error:
         errors.label("error:", error)

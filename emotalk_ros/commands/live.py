@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from secrets import randbelow
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,7 +56,7 @@ def live(
             errors.print(avatar_report(glb, names))
         from emotalk_ros.audio import VoiceSettings
         from emotalk_ros.commands.animate import load_network
-        from emotalk_ros.live import LiveServer, Voice
+        from emotalk_ros.live import LiveServer, Voice, VoiceControls
         from emotalk_ros.streaming import StreamSettings
 
         feeds, end = _robot_feeds(robot or [])
@@ -73,7 +74,7 @@ def live(
             stream = StreamSettings(hop=hop)
             detector = VoiceSettings(voice_detector.value, voice_threshold)
             Voice(network, stream, detector=detector).warm_up()
-            server.make_voice = lambda: Voice(network, stream, detector=detector)
+            server.make_voice = lambda: Voice(network, stream, VoiceControls(seed=randbelow(2**31)), detector=detector)
             server.persons = int(getattr(network.config, "num_persons", 1))
         console.print(address, style="bold")
         if not settings.local:

@@ -53,6 +53,7 @@ def render(
         target = output or motions[0].with_suffix(".webp")
         if target in motions:
             raise ValueError(f"{target} is the motion itself: name another file with -o")
+        errors.replaces(target)
         with errors.status("reading"):
             basis, clips, rate = _read(motions, face, mapping, fps, start, seconds)
         begin = time.perf_counter()

@@ -63,7 +63,10 @@ def replay(
     motion: Annotated[
         bool, typer.Option(help="Level-driven jaw, smoothing, rest and blinks, as the node does.")
     ] = True,
-    seed: Annotated[int, typer.Option(help="Of the blinks.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of the blinks; default: that of a node here with the recorded face's topic."),
+    ] = None,
     voice_detector: DetectorOption = Detector.silero,
     voice_threshold: ThresholdOption = 0.35,
     face: Annotated[
@@ -106,11 +109,14 @@ def replay(
             emotion,
             intensity,
             StreamSettings(hop, context, lookahead),
-            MotionSettings(blinks=BlinkSettings(seed=seed)) if motion else None,
+            MotionSettings(blinks=BlinkSettings(seed=_seed(bag, recorded) if seed is None else seed))
+            if motion
+            else None,
             detector=VoiceSettings(voice_detector.value, voice_threshold),
         )
         topics = Topics(audio_topic, reference, recorded, InputSettings(stamp_of, stamps, parse_format(audio_format)))
         folder = output or Path(f"{bag.resolve().name.removesuffix('.mcap').removesuffix('.db3')}_replay")
+        errors.replaces(folder / "report.json")
         with _progress(errors) as progress:
             outcome = replay_bag(
                 bag,
@@ -132,6 +138,17 @@ def replay(
         errors.label("incomplete:", problem)
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
+
+
+def _seed(bag: Path, recorded: str | None) -> int:
+    """The seed of a node on this machine that publishes the face under the name it was recorded by."""
+    from emotalk_ros.bags.bag import open_bag
+    from emotalk_ros.bags.tracks import find_coefficients
+    from emotalk_ros.motion.seeds import face_seed
+
+    with open_bag(bag) as opened:
+        topic = find_coefficients(opened, recorded, reference=False)
+    return face_seed("/blendshapes" if topic is None else topic.name)
 
 
 def _face(path: Path | None) -> FaceBasis:

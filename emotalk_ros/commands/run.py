@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from enum import Enum
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Annotated
 import typer
 
 from emotalk_ros.nodes.processes import Crew, NodeSpec, RosMissingError, check_ros, interrupt_on_signals
+
+_ROS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 class Source(str, Enum):
@@ -52,6 +55,9 @@ def run(
     except RosMissingError as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(1) from None
+    problem = _bad_name(namespace, audio_topic)
+    if problem:
+        raise typer.BadParameter(problem)
     common = _common(namespace, log_level, params_file, context.args)
     chosen = {"model.path": model, "model.device": device, "audio.type": audio_type}
     parameters: dict[str, object] = {name: value for name, value in chosen.items() if value}
@@ -87,6 +93,17 @@ def _problem(source: Source, file: Path | None, params_file: Path | None) -> str
     for path in (file, params_file):
         if path is not None and not path.is_file():
             return f"{path} does not exist"
+    return None
+
+
+def _bad_name(namespace: str, topic: str) -> str | None:
+    """What ROS would refuse, before any node is started."""
+    for option, value, name in (
+        ("--namespace", namespace, namespace.strip("/")),
+        ("--audio-topic", topic, topic.removeprefix("~/").removeprefix("/")),
+    ):
+        if (name or option == "--audio-topic") and not _ROS_NAME.fullmatch(name):
+            return f"{option} {value!r}: ROS allows letters, digits, _ and /, and no digit at the beginning of a part"
     return None
 
 

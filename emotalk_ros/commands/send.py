@@ -98,7 +98,7 @@ def send(
                     model,
                     device,
                     (person, level, emotion, intensity),
-                    _movements(head, gaze, blinks),
+                    _movements(head, gaze, blinks, source),
                     VoiceSettings(voice_detector.value, voice_threshold),
                 )
         output = make_output(
@@ -152,13 +152,19 @@ def _motion(source: Path) -> tuple[Any, float]:
     return lambda: frames_of(coefficients, fps), fps
 
 
-def _movements(head: bool, gaze: bool, blinks: bool) -> MotionSettings:
+def _movements(head: bool, gaze: bool, blinks: bool, source: Path | None) -> MotionSettings:
     from emotalk_ros.motion import MotionSettings
+    from emotalk_ros.motion.seeds import clip_seed, face_seed
     from emotalk_ros.motion.stages.blinks import BlinkSettings
     from emotalk_ros.motion.stages.gaze import GazeSettings
     from emotalk_ros.motion.stages.head import HeadSettings
 
-    return MotionSettings(head=HeadSettings(on=head), gaze=GazeSettings(on=gaze), blinks=BlinkSettings(on=blinks))
+    seed = face_seed("send") if source is None else clip_seed(source)
+    return MotionSettings(
+        head=HeadSettings(on=head, seed=seed),
+        gaze=GazeSettings(on=gaze, seed=seed),
+        blinks=BlinkSettings(on=blinks, seed=seed),
+    )
 
 
 def _speech(

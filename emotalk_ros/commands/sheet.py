@@ -58,6 +58,7 @@ def sheet(
         else:
             stills, columns = sheets.emotions_by_intensity(person, values), len(values)
         said = None if motion is None else _frame(motion, at)
+        errors.replaces(output)
         with errors.status("drawing"):
             picture = sheets.draw_sheet(stills, columns, size, read_basis(face), said, yaw)
             sheets.save_picture(picture, output)

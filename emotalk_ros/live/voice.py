@@ -41,6 +41,8 @@ class VoiceControls:
     blinks: bool = True
     head: bool = True
     gaze: bool = True
+    seed: int = 0
+    """Of blinks, head and gaze."""
 
     def __post_init__(self) -> None:
         if self.mode not in ("heard", "chosen", "blend"):
@@ -48,6 +50,8 @@ class VoiceControls:
         for name, high in (("intensity", 2.0), ("blend", 1.0), ("level", 1.0), ("mouth_gain", 4.0)):
             if not 0.0 <= getattr(self, name) <= high:
                 raise MessageError(f"{name} {getattr(self, name)}: must be 0 to {high:g}")
+        if not 0 <= self.seed < 2**31:
+            raise MessageError(f"seed {self.seed}: must be 0 to {2**31 - 1}")
         try:
             object.__setattr__(self, "label", canonical(self.label))
         except ValueError as error:
@@ -84,9 +88,9 @@ class VoiceControls:
         """For the stages."""
         return MotionSettings(
             gains=GainSettings(mouth=self.mouth_gain),
-            blinks=BlinkSettings(on=self.blinks),
-            head=HeadSettings(on=self.head),
-            gaze=GazeSettings(on=self.gaze),
+            blinks=BlinkSettings(on=self.blinks, seed=self.seed),
+            head=HeadSettings(on=self.head, seed=self.seed),
+            gaze=GazeSettings(on=self.gaze, seed=self.seed),
         )
 
 

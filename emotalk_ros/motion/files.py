@@ -286,7 +286,7 @@ def _json_bytes(motion: Motion, order: str) -> bytes:
         "names": list(names),
         "emotion_labels": list(motion.emotion_labels),
     }
-    return json.dumps({**head, "frames": frames}).encode()
+    return json.dumps({**head, "frames": frames}, allow_nan=False).encode()
 
 
 def _live_link_bytes(motion: Motion, order: str) -> bytes:
@@ -336,7 +336,15 @@ def write_motion(path: Path, motion: Motion, form: str | None = None, order: str
         motion: what.
         form: one of FORMATS; None: by the suffix.
         order: of the 52 columns, one of `face.names.ORDERS`.
+
+    Raises:
+        MotionError: a frame holds NaN or infinity.
+        OSError: the file cannot be written.
     """
+    for name, values in (("coefficients", motion.coefficients), ("time", motion.time), ("emotion", motion.emotion)):
+        bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        if bad.any():
+            raise MotionError(f"{path}: {name} of frame {int(bad.argmax())} are not all numbers: nothing was written")
     _, to_bytes = FORMATS[form or format_of(path)]
     data = to_bytes(motion, order)
     with replacing(path) as part:

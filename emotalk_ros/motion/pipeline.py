@@ -96,6 +96,18 @@ class MotionPipeline:
         for stage in self._stages.values():
             stage.reset()
 
+    @property
+    def blinking(self) -> bool:
+        """Whether a blink is under way."""
+        blinks = self._stages["blinks"]
+        return isinstance(blinks, Blinks) and blinks.settings.on and blinks.closed > 0
+
+    def finish_blinks(self) -> None:
+        """No further blink begins in this stream."""
+        blinks = self._stages["blinks"]
+        if isinstance(blinks, Blinks):
+            blinks.finish()
+
     def step(self, frame: FaceFrame, context: FrameContext | None = None) -> FaceFrame:
         """One frame through all stages.
 

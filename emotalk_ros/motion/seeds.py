@@ -20,5 +20,5 @@ def clip_seed(path: Path) -> int:
 
 
 def face_seed(topic: str) -> int:
-    """The seed of a node's face: of the machine's name and the full name of the topic on which the face is published."""
+    """The seed of a node's face: of the machine's name and the full name of the face's topic."""
     return seed_of(f"{socket.gethostname()} {topic}")

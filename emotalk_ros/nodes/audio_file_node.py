@@ -83,6 +83,8 @@ class AudioFileNode(Node):
             file = AudioFile(path)
         except (FileNotFoundError, AudioFormatError) as error:
             raise NodeError(str(error)) from error
+        for text in file.warnings:
+            self.get_logger().warning(text)
         if file.frames == 0:
             raise NodeError(f"{path} holds no audio: 0 samples")
         return file

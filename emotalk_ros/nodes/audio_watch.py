@@ -5,12 +5,15 @@ from __future__ import annotations
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 
+from emotalk_ros.nodes.processes import with_ros2
+
 
 def silence_reason(node: Node, topic: str, audio_type: str) -> str:
     """A sentence: nobody publishes, another type, another QoS, or a publisher that is silent itself."""
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
-        return f"nobody publishes {topic} (wrong topic or namespace? `ros2 topic list -t`; remap with -r audio:=...)"
+        listing = with_ros2("`ros2 topic list -t`; ", "")
+        return f"nobody publishes {topic} (wrong topic or namespace? {listing}remap with -r audio:=...)"
     package, name = audio_type.split("/")
     wanted = f"{package}/msg/{name}"
     others = sorted({info.topic_type for info in publishers} - {wanted})

@@ -28,6 +28,7 @@ from emotalk_ros.nodes import network
 from emotalk_ros.nodes.audio_inputs import AudioClasses, AudioTypeError, audio_classes
 from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
 from emotalk_ros.nodes.parameters import ParameterTable, Values
+from emotalk_ros.nodes.processes import with_ros2
 from emotalk_ros.nodes.runtime import Throttled, run_program
 from emotalk_ros.nodes.topic_voice import TopicVoice, warm_up
 from emotalk_ros.streaming import WindowSchedule
@@ -97,17 +98,20 @@ class EmotalkNode(LifecycleNode):
         self.destroy_timer(self._starter)
         name = self.get_fully_qualified_name()
         if not self._table["autostart"]:
+            way = with_ros2(
+                f"ros2 lifecycle set {name} configure; ros2 lifecycle set {name} activate",
+                f"its service {name}/change_state with the transitions 1 (configure) and 3 (activate)",
+            )
             self.get_logger().info(
-                "autostart is off: a launch file or a lifecycle manager activates this node, or: "
-                f"ros2 lifecycle set {name} configure; ros2 lifecycle set {name} activate"
+                f"autostart is off: a launch file or a lifecycle manager activates this node, or: {way}"
             )
         elif self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
             self.exit_status = 1
             self.finished = self._table["exit_on_failure"]
-            self.get_logger().error(
-                f"not active; when that is mended: ros2 lifecycle set {name} configure; "
-                f"ros2 lifecycle set {name} activate"
+            way = with_ros2(
+                f"ros2 lifecycle set {name} configure; ros2 lifecycle set {name} activate", "start the node again"
             )
+            self.get_logger().error(f"not active; when that is mended: {way}")
 
     @_failure_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,11 @@ def check_ros() -> None:
         raise RosMissingError(f"ROS 2 is not available (no module rclpy): {remedy}")
     if find_spec("emotalk_ros.msg") is None:
         raise RosMissingError(f"the messages of emotalk_ros are not built: {remedy}")
+
+
+def with_ros2(words: str, otherwise: str) -> str:
+    """Advice: `words` where the program `ros2` is there, else what helps without it."""
+    return words if shutil.which("ros2") else otherwise
 
 
 def parameter(name: str, value: object) -> list[str]:

@@ -22,6 +22,7 @@ from emotalk_ros.evaluation.replay import Frames, HeardAudio, Replay, Topics, re
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.msg import AudioChunk, BlendshapeCoefficients, EmotionState
 from emotalk_ros.nodes.messages import audio_chunk, from_time
+from emotalk_ros.nodes.processes import with_ros2
 from emotalk_ros.units import NS
 
 DISCOVERY_S = 60.0
@@ -95,9 +96,10 @@ def through_node(
                 node.get_logger().info(f"waiting up to {DISCOVERY_S:.0f} s for a node that listens to audio")
                 _wait(node, executor, node.connected, DISCOVERY_S)
             if not node.connected():
+                launch = with_ros2(" or `ros2 launch emotalk_ros emotalk.launch.py`", "")
                 raise RuntimeError(
                     f"no emotalk node found within {DISCOVERY_S:.0f} s on {node.audio.topic_name}; start one with "
-                    "`emotalk run` or `ros2 launch emotalk_ros emotalk.launch.py` (same ROS_DOMAIN_ID and namespace)"
+                    f"`emotalk run`{launch} (same ROS_DOMAIN_ID and namespace)"
                 )
             _wait(node, executor, lambda: False, SETTLE_S)
             started = _play(node, executor, track, heard, settings, rate)
@@ -110,7 +112,8 @@ def through_node(
         if own_context:
             rclpy.try_shutdown()
     if not node.frames:
-        raise RuntimeError("the node answered with no frame; is it activated? (`ros2 lifecycle set /emotalk activate`)")
+        way = with_ros2(" (`ros2 lifecycle set /emotalk activate`)", "")
+        raise RuntimeError(f"the node answered with no frame; is it activated?{way}")
     frames = _collect(node, track.log_ns[0], started, rate, heard)
     settings = {**settings, "rate": rate}
     return Replay(frames, heard, track, recorded, reference, emotion, settings["fps"], "live", settings)

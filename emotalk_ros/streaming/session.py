@@ -17,7 +17,7 @@ from emotalk_ros.audio.leveller import Level, Leveller
 from emotalk_ros.audio.pcm import Samples, finite
 from emotalk_ros.audio.timeline import TimelineSettings
 from emotalk_ros.audio.voice import VoiceSettings
-from emotalk_ros.face.names import COUNT
+from emotalk_ros.face.names import BLINK, COUNT, LOWER_FACE
 from emotalk_ros.motion.frame import FaceFrame, FrameKind
 from emotalk_ros.motion.pipeline import CLOSING_SECONDS, MotionPipeline, MotionSettings, closing_frames, ease
 from emotalk_ros.motion.stage import FrameContext
@@ -36,6 +36,7 @@ DEFAULT_EAR = "free"
 """The ear that ships with a free licence."""
 BLEND_SECONDS = 0.2
 """From the face that was shown without audio to the first frames of a stream."""
+_CLOSING = np.concatenate([LOWER_FACE, BLINK])
 _NOTHING: Samples = np.zeros(0, dtype=np.float32)
 
 
@@ -270,8 +271,24 @@ class FaceStream:
 
     @property
     def closed(self) -> bool:
-        """Whether the mouth is at rest: the next frame without audio is an idle one, no closing one."""
-        return self._heard is None or self._idle + 1 >= CLOSING_SECONDS * self.fps
+        """Whether the mouth is at rest and no blink is half done: the next frame without audio closes nothing."""
+        blinking = self._pipeline is not None and self._pipeline.blinking
+        return self._heard is None or (self._idle + 1 >= CLOSING_SECONDS * self.fps and not blinking)
+
+    def tail(self, seconds: float) -> list[FaceFrame]:
+        """Frames that close a recording, after `end`: within `seconds` the mouth comes to rest and the lids open.
+
+        The last one has mouth and lids at rest exactly; no blink begins in them. None for 0 s.
+        """
+        if self._pipeline is not None:
+            self._pipeline.finish_blinks()
+        count, frames = round(seconds * self.fps) if self._heard is not None else 0, []
+        for k in range(1, count + 1):
+            frame = self.idle()
+            coefficients = frame.coefficients.copy()
+            coefficients[_CLOSING] *= np.float32(ease(1.0 - k / count))
+            frames.append(replace(frame, coefficients=coefficients, kind=FrameKind.CLOSING))
+        return frames
 
     def idle(self, stamp_ns: int = 0) -> FaceFrame:
         """One frame without audio, on the grid after the last one: the mouth comes to rest within 0.3 s, then the face
@@ -497,8 +514,9 @@ def animate(
     fps: float | None = None,
     settings: StreamSettings | None = None,
     voice: VoiceSettings | None = None,
+    tail: float = 0.0,
 ) -> Iterator[FaceFrame]:
-    """Frames of a recording, ceil(duration * fps) of them, as they are ready.
+    """Frames of a recording, ceil(duration * fps) of them (and those of the tail), as they are ready.
 
     Args:
         model: see `FaceStream`.
@@ -508,8 +526,10 @@ def animate(
         fps: frames per second; None: the model's.
         settings: another geometry, for instance the live one; `fps` is then ignored.
         voice: what counts as speech.
+        tail: seconds in which the face comes to rest afterwards, see `FaceStream.tail`.
     """
     stream = FaceStream(model, settings or offline_settings(model, fps), controls, motion, voice=voice)
     for piece in [audio] if isinstance(audio, np.ndarray) else audio:
         yield from stream.push(piece)
     yield from stream.end()
+    yield from stream.tail(tail)

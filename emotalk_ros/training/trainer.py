@@ -38,6 +38,7 @@ from transformers.utils.logging import disable_progress_bar
 from emotalk_ros.face import FaceBasis
 from emotalk_ros.files import LEFTOVERS, recover_folder, replacing_folder, write_text
 from emotalk_ros.model import load_model
+from emotalk_ros.terminal import Terminal
 from emotalk_ros.training.ahead import batches_ahead
 from emotalk_ros.training.card import write_card
 from emotalk_ros.training.checkpoints import (
@@ -380,7 +381,7 @@ class Trainer:
                 text = (
                     f"{torn} is damaged ({reason}) and was renamed {set_aside(torn).name}; going on from {folder.name}"
                 )
-                (self.console or Console(stderr=True)).print(text, markup=False, highlight=False, soft_wrap=True)
+                (self.console or Terminal(stderr=True)).print(text)
         return folder, state
 
     def _announce(self, log: RunLog, validator: Validator | None) -> None:

@@ -9,8 +9,12 @@ from fake_model import CausalFake, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotalk_ros.audio import VoiceSettings
+from emotalk_ros.audio import PcmChunk, VoiceSettings, encode_pcm
 from emotalk_ros.face import INDEX
+from emotalk_ros.face.names import LOWER_FACE
+from emotalk_ros.motion import MotionSettings
+from emotalk_ros.motion.frame import FrameKind
+from emotalk_ros.motion.stages.blinks import BlinkSettings
 from emotalk_ros.streaming import Controls, FaceStream, StreamSettings, animate
 
 ORIGIN = 1_700_000_000_123_456_789
@@ -304,3 +308,65 @@ def test_speech_and_expression_stay_apart_until_the_intensity_is_applied(speech)
     moved = run(stream, speech, [320])
     assert moved[2].coefficients[brow] < 0.01
     assert moved[45].expression[brow] == 0.25 and moved[45].coefficients[brow] > none[45] + 0.1
+
+
+EYES = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
+OFTEN = MotionSettings(blinks=BlinkSettings(interval=(0.3, 0.4)))
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 1.0])
+def test_the_tail_ends_with_a_closed_mouth_and_open_eyes(fake, speech, seconds):
+    """Wherever the sound is cut off: blinks come so often that many are cut as well."""
+    half_done = 0
+    for cut in range(9000, 30000, 1111):
+        stream = FaceStream(fake, motion=OFTEN)
+        spoken = stream.push(speech[:cut], ORIGIN) + stream.end()
+        tail = stream.tail(seconds)
+        half_done += spoken[-1].coefficients[EYES].max() > 0.2
+        assert len(tail) == round(seconds * 30) and tail[0].index == spoken[-1].index + 1
+        assert {frame.kind for frame in tail} == {FrameKind.CLOSING}
+        assert tail[-1].coefficients[LOWER_FACE].max() == tail[-1].coefficients[EYES].max() == 0.0
+        lids = np.array([frame.coefficients[EYES[0]] for frame in tail])
+        assert not (np.diff(lids) > 0.3).any() or spoken[-1].coefficients[EYES[0]] > 0  # none begins
+    assert half_done > 1
+    assert FaceStream(fake).tail(0.3) == []
+
+
+def test_without_idle_frames_the_closing_goes_on_until_no_blink_is_half_done(fake, speech):
+    longer = 0
+    for cut in range(9000, 30000, 1111):
+        stream = FaceStream(fake, motion=OFTEN)
+        stream.push(speech[:cut], ORIGIN)
+        stream.end()
+        shown = []
+        while not stream.closed:  # as the worker does where output.idle is off
+            shown.append(stream.idle())
+        assert shown[-1].coefficients[EYES].max() < 0.2 and len(shown) < 30
+        longer += len(shown) > 9
+    assert longer > 1
+
+
+def test_one_absurd_sample_changes_no_other_frame(fake, speech):
+    clean = run(raw(fake, StreamSettings(hop=0.1)), speech, [1600])
+    broken = speech.copy()
+    broken[20000] = 1e20
+    stream = raw(fake, StreamSettings(hop=0.1))
+    frames = run(stream, broken, [1600])
+    assert np.isfinite(values(frames)).all() and stream.intake.invalid_samples == 1
+    assert (np.abs(values(frames) - values(clean)).max(axis=1) > 1e-3).sum() < 12
+
+
+def test_a_quiet_microphone_is_amplified_and_told(fake, speech):
+    def heard(levelling):
+        stream = FaceStream(fake, levelling=levelling, voice=VoiceSettings("energy"))
+        quiet = np.tile(speech, 3) * 10 ** (-48 / 20)
+        frames = []
+        for at in range(0, len(quiet), 320):
+            data = encode_pcm(quiet[at : at + 320], "f32le")
+            frames += stream.push(PcmChunk(data, "f32le", 1, 16000, ORIGIN + at * 10**9 // 16000))
+        return np.array([frame.activity for frame in frames]), stream
+
+    on, stream = heard(True)
+    off, other = heard(False)
+    assert on[90:].mean() > 0.3 > off[90:].mean() and stream.level.gain > 20 and other.level.gain == 0
+    assert all(any("the sound is quiet" in text for text in s.take_warnings()) for s in (stream, other))

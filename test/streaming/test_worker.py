@@ -9,6 +9,7 @@ from fake_model import CausalFake
 from emotalk_ros.audio import PcmChunk, encode_pcm
 from emotalk_ros.audio.capture import CaptureClock
 from emotalk_ros.motion.frame import FrameKind
+from emotalk_ros.motion.pacing import Schedule
 from emotalk_ros.nodes.runtime import Throttled
 from emotalk_ros.streaming import FaceStream, StreamSettings
 from emotalk_ros.streaming.backlog import Backlog
@@ -166,6 +167,31 @@ def test_after_the_audio_the_mouth_closes_on_the_grid(bench, clock):
     before = len(frames)
     pause(worker, clock, 5.0)
     assert len(frames) == before  # without idle output nothing more is said
+
+
+def test_the_last_frames_of_an_utterance_are_neither_late_nor_together(clock):
+    """The look-ahead of the last frames never comes: they wait for the pause, and are released one by one."""
+    came = []
+    worker = Worker(
+        FaceStream(Model(clock), StreamSettings(hop=0.1), motion=None),
+        WorkerSettings(),
+        lambda frames: came.extend((frame, clock.now) for frame in frames),
+        lambda kind, text: None,
+        clock,
+    )
+    schedule, begun = Schedule(30.0), clock.now
+    live(worker, clock, 2.0)
+    pause(worker, clock, 2.0)
+    due = [
+        schedule.due(frame, T0 / NS + now - begun) - frame.stamp_ns / NS
+        for frame, now in came
+        if frame.kind is FrameKind.SPEECH
+    ]
+    assert len(due) == 60
+    # Later than the others by what the pause (0.2 s) lasts longer than the look-ahead (0.1 s); once it was 0.54 s.
+    assert max(due[-12:]) - np.median(due) < 0.15
+    released = np.array(due) + np.arange(60) / 30
+    assert np.diff(released).min() > 0.85 / 30
 
 
 def test_idle_frames_come_at_the_frame_rate_whenever_no_audio_does(bench, clock):

@@ -1,4 +1,4 @@
-"""Rest: the mouth comes to rest when nobody speaks, and the expression of the upper face fades slowly."""
+"""Rest: mouth and lids come to rest when nobody speaks, and the expression of the upper face fades slowly."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from emotalk_ros.face.names import UPPER_FACE
+from emotalk_ros.face.names import BLINK, UPPER_FACE
 from emotalk_ros.motion.frame import Array, FaceFrame
 from emotalk_ros.motion.stage import FrameContext, Stage, check_range
 
 STILL = 0.009
 """A fading upper face moves less than this per frame."""
+_LIDS = np.isin(UPPER_FACE, BLINK)
 SPEAKING = 0.5
 """Activity from which on somebody speaks."""
 
@@ -57,5 +58,5 @@ class Rest(Stage[RestSettings]):
         made = frame.coefficients * gate
         made[UPPER_FACE] += (1 - gate) * self._held
         if self._gate >= 1.0:
-            self._held = frame.coefficients[UPPER_FACE]
+            self._held = np.where(_LIDS, np.float32(0.0), frame.coefficients[UPPER_FACE])  # lids are no expression
         return replace(frame, coefficients=made)

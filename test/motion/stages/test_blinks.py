@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from faces import face, play
+from faces import face, frame, play
 
 from emotalk_ros.face.names import BLINK
+from emotalk_ros.motion.stage import FrameContext
 from emotalk_ros.motion.stages.blinks import Blinks, BlinkSettings
 
 
@@ -56,3 +57,36 @@ def test_times_out_of_range_are_refused():
         BlinkSettings(interval=(7.0, 2.0))
     with pytest.raises(ValueError, match="blink duration"):
         BlinkSettings(duration=(0.0, 0.2))
+
+
+def test_a_blink_that_began_ends_in_the_stream_that_follows():
+    """Without it the lids would spring open in one frame."""
+    stage, whole = Blinks(BlinkSettings(seed=5)), Blinks(BlinkSettings(seed=5))
+    faces = [face()] * 900
+    curve = play(whole, faces)[:, BLINK[0]]
+    middle = int(np.argmax(curve)) + 1  # the lids are shut in the frame before
+    before = play(stage, faces[:middle])[:, BLINK[0]]
+    stage.reset()
+    after = play(stage, faces[:60])[:, BLINK[0]]
+    assert before[-1] > 0.9
+    ends = int(np.argmax(curve[middle:] == 0))
+    np.testing.assert_allclose(after[:ends], curve[middle : middle + ends], atol=1e-6)
+    assert after[ends:].max() == 0 and np.abs(np.diff(np.concatenate([before, after]))).max() < 0.75
+
+
+def test_no_blink_begins_after_finish_and_one_under_way_ends():
+    stage = Blinks(BlinkSettings(seed=5))
+    faces = [face()] * 900
+    middle = int(np.argmax(play(Blinks(BlinkSettings(seed=5)), faces)[:, BLINK[0]])) + 1
+    play(stage, faces[:middle])
+    stage.finish()
+    steps = (stage.step(frame(face(), k), FrameContext(30.0, 1)) for k in range(middle, 900))
+    rest = np.array([step.coefficients[BLINK[0]] for step in steps])
+    assert rest[0] > 0 and rest[10:].max() == 0
+
+
+def test_eyes_are_never_shut_for_two_seconds():
+    shut = [face(eyeBlinkLeft=0.93, eyeBlinkRight=0.93)] * 300
+    lids = play(Blinks(BlinkSettings()), shut)[:, BLINK].min(axis=1)
+    longest = max(len(run) for run in "".join("x" if value > 0.5 else " " for value in lids).split())
+    assert longest < 60 and lids[:20].min() > 0.9

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from faces import BROW, JAW, face, play
 
-from emotalk_ros.face.names import LOWER_FACE
+from emotalk_ros.face.names import INDEX, LOWER_FACE
 from emotalk_ros.motion.stages.rest import Rest, RestSettings
 
 
@@ -42,3 +42,13 @@ def test_times_out_of_range_are_refused():
     for fields in ({"rest_time": 3.0}, {"wake_time": -1.0}, {"fade_rate": 11.0}):
         with pytest.raises(ValueError, match=f"{next(iter(fields))} .*: must be 0 to"):
             RestSettings(**fields)
+
+
+def test_lids_open_when_the_voice_stops_while_they_are_shut():
+    faces = [face(eyeBlinkLeft=0.93, eyeBlinkRight=0.93, browInnerUp=0.5)] * 90
+    activity = np.ones(90)
+    activity[30:] = 0
+    out = play(Rest(RestSettings()), faces, activity)
+    lids = out[:, INDEX["eyeBlinkLeft"]]
+    assert lids[29] > 0.9 and lids[37:].max() == 0  # within the time in which the mouth comes to rest
+    assert out[45, BROW] > 0.2
