@@ -188,7 +188,7 @@ def test_a_recording_ends_with_a_closed_mouth_and_open_eyes(folder, tmp_path, cu
         assert len(values) == int(np.ceil(cut * 30)) + 9
         mouth = [k for k, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth", "eyeBlink"))]
         assert values[-1, mouth].max() == 0.0
-        assert np.abs(np.diff(values[-10:, mouth], axis=0)).max() < 0.5  # closed within the tail, not at once
+        assert values[-9, mouth].max() > 0.05  # closed within the tail, not at once
     bare = coefficients_of(folder, tmp_path, "--tail", "0", sound=str(tmp_path / "cut.wav"))
     assert len(bare) == int(np.ceil(cut * 30))
 
@@ -199,16 +199,15 @@ def test_every_recording_blinks_in_its_own_way_and_always_in_the_same(folder, tm
         soundfile.write(tmp_path / f"{name}.wav", np.tile(sound, 6) * gain, rate)
     (tmp_path / "copy.wav").write_bytes((tmp_path / "a.wav").read_bytes())
     lids = ARKIT_NAMES.index("eyeBlinkLeft")
-    a, b, copy = (
-        coefficients_of(folder, tmp_path, sound=str(tmp_path / f"{name}.wav"))[:, lids] for name in ("a", "b", "copy")
-    )
-    assert np.abs(a - b).max() > 0.5
+
+    def blinks(name, *words):
+        still = ("--gain", "eyeBlinkLeft=0")  # of the network itself
+        return coefficients_of(folder, tmp_path, *still, *words, sound=str(tmp_path / f"{name}.wav"))[:, lids]
+
+    a, b, copy = blinks("a"), blinks("b"), blinks("copy")
+    assert len(a) == 369 and a.max() > 0.8 and np.abs(a - b).max() > 0.5
     np.testing.assert_array_equal(a, copy)
-    given = [
-        coefficients_of(folder, tmp_path, "--seed", "3", sound=str(tmp_path / f"{name}.wav"))[:, lids] > 0.9
-        for name in ("a", "b")
-    ]
-    np.testing.assert_array_equal(*given)
+    np.testing.assert_array_equal(blinks("a", "--seed", "3"), blinks("b", "--seed", "3"))
 
 
 def test_gains_of_all_of_the_mouth_and_of_one(folder, tmp_path):
@@ -245,12 +244,15 @@ def test_a_batch_goes_on_after_a_bad_file_names_it_and_resumes(folder, tmp_path,
 
 
 def test_names_with_brackets_and_without_utf8(folder, tmp_path):
-    for name in ("x[red].wav", "x[/b]c.wav", os.fsdecode(b"m\xfcll.wav")):
+    for name in ("x[red].wav", "x[b]c.wav", os.fsdecode(b"m\xfcll.wav")):
         data = (folder / "speech.wav").read_bytes()
         (tmp_path / name).write_bytes(data)
         said = call(folder, str(tmp_path / name), "--format", "json")
         assert os.path.exists(tmp_path / f"{name[:-4]}.json")
         assert name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") in said
+    (tmp_path / "x[").mkdir()  # `x[/b]c.wav` is a name in a folder
+    (tmp_path / "x[" / "b]c.wav").write_text("no audio")
+    assert "x[/b]c.wav as audio" in call(folder, str(tmp_path / "x[" / "b]c.wav"), code=1)
 
 
 def test_sound_without_speech_says_so_with_its_level(folder, tmp_path):
