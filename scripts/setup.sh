@@ -23,6 +23,8 @@ command -v "$python" >/dev/null || die "no '$python' found; install Python >= 3.
   || die "$("$python" --version) is too old; Python >= 3.10 is needed (set PYTHON to another interpreter)"
 "$python" -c 'import venv, ensurepip' 2>/dev/null \
   || die "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"
+"$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+  || die "Python's headers are missing (the messages are compiled); on Debian and Ubuntu: apt install python3-dev"
 command -v make >/dev/null || die "make is missing; on Debian and Ubuntu: apt install build-essential"
 for compiler in "${CC:-cc}" "${CXX:-c++}"; do
   command -v "$compiler" >/dev/null \
