@@ -45,6 +45,10 @@ def evaluate(
     lookahead: Annotated[
         float | None, typer.Option(help="Streamed: look-ahead; default: what the model needs.")
     ] = None,
+    ear: Annotated[
+        str,
+        typer.Option(help="What hears the emotion: free, research, an ear's folder; none: the network's classifier."),
+    ] = "free",
     face: Annotated[Path | None, typer.Option(help="Face for mm (npz, glTF, ...); default: built in.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes.")] = os.cpu_count() or 1,
     resamples: Annotated[int, typer.Option(min=1, help="Bootstrap draws for the confidence intervals.")] = 1000,
@@ -84,7 +88,8 @@ def evaluate(
 
         def subject(path: Path) -> Subject:
             stream = StreamSettings(hop, context, lookahead)
-            return Subject(path, person, level, stream=stream, motion=MotionSettings(blinks=BlinkSettings(on=False)))
+            motion = MotionSettings(blinks=BlinkSettings(on=False))
+            return Subject(path, person, level, stream=stream, motion=motion, ear="" if ear == "none" else ear)
 
         if style not in ("clip", "fixed"):
             raise ValueError(f"--style {style!r}: expected clip or fixed")
@@ -207,9 +212,11 @@ def show(result: Evaluation, console: Any) -> None:
         console.print(table)
     for entry in result.findings["recognition"]:
         console.print(
-            f"{entry['model']} {entry['mode']}: emotion UAR {entry['uar']:.3f} (chance {entry['chance_uar']:.3f}, "
-            f"of the labels present {entry['uar_of_present']:.3f}), arousal {entry['arousal'][0]:.3f}",
+            f"{entry['model']} {entry['mode']}, heard by {entry['heard_by']}: emotion UAR {entry['uar']:.3f} (chance "
+            f"{entry['chance_uar']:.3f}, of the labels present {entry['uar_of_present']:.3f}), arousal "
+            f"{entry['arousal_balanced']:.3f}, calibration error {entry['calibration_error']:.3f}",
             highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -55,6 +55,10 @@ def replay(
     level: Annotated[float, typer.Option(min=0.0, max=1.0, help="Intensity of the style.")] = 1.0,
     emotion: Annotated[str | None, typer.Option(help="Show this emotion instead of the one heard.")] = None,
     intensity: Annotated[float, typer.Option(min=0.0, max=2.0, help="Strength of the emotion.")] = 1.0,
+    ear: Annotated[
+        str,
+        typer.Option(help="What hears the emotion: free, research, an ear's folder; none: the network's classifier."),
+    ] = "free",
     hop: Annotated[float, typer.Option(help="Seconds of audio per step.")] = 0.1,
     context: Annotated[float, typer.Option(help="Seconds of audio heard before each step.")] = 2.0,
     lookahead: Annotated[
@@ -113,6 +117,7 @@ def replay(
             if motion
             else None,
             detector=VoiceSettings(voice_detector.value, voice_threshold),
+            ear="" if ear == "none" else ear,
         )
         topics = Topics(audio_topic, reference, recorded, InputSettings(stamp_of, stamps, parse_format(audio_format)))
         folder = output or Path(f"{bag.resolve().name.removesuffix('.mcap').removesuffix('.db3')}_replay")

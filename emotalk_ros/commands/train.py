@@ -126,6 +126,13 @@ def train_ear(
         list[str] | None,
         typer.Option(help="Speaker kept out of everything and measured at the end (COLLECTION/SPEAKER); repeatable."),
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps what was heard: an interrupted command goes on, another ear of the same "
+            "recordings takes seconds."
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: as many as the machine has cores.", min=0)] = 0,
 ) -> None:
     """Teach an ear new recordings. Nothing of the network changes: its lips stay bit for bit as they are.
@@ -140,9 +147,19 @@ def train_ear(
     from emotalk_ros.model import load_model
     from emotalk_ros.model.ear import EarConfig, EarError
     from emotalk_ros.terminal import Terminal
-    from emotalk_ros.training.ear import Clips, EarRecipe, hear, hold_out_speakers, predict, train_ear, with_figures
+    from emotalk_ros.training.ear import (
+        Clips,
+        EarRecipe,
+        HeardBefore,
+        hear,
+        hold_out_speakers,
+        predict,
+        train_ear,
+        with_figures,
+    )
     from emotalk_ros.training.ear_card import licence_doubts, report, sources, write_ear
-    from emotalk_ros.training.ear_encoder import trunk_encoder
+    from emotalk_ros.training.ear_encoder import trunk_digest, trunk_encoder
+    from emotalk_ros.training.ear_voices import noticing_by_collection, teach_voices
 
     console = Terminal(stderr=True)
     if threads:
@@ -154,8 +171,10 @@ def train_ear(
         recordings += [_without_emotion(voice) for folder in voices or () for voice in read_voices(folder)]
         for concern in licence_doubts(recordings, licence):
             console.label("licence:", concern)
-        encoder, width = trunk_encoder(load_model(model))
+        network = load_model(model)
+        encoder, width = trunk_encoder(network)
         recipe = EarRecipe(doubt=doubt)
+        kept = None if cache is None else HeardBefore(cache, trunk_digest(network), recipe.layers)
         config = EarConfig(name or output.name, licence, recipe.layers, width)
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("hearing", total=len(recordings))
@@ -165,18 +184,27 @@ def train_ear(
                 if problem:
                     progress.console.print(f"left out {voice.path}: {problem}")
 
-            heard = Clips(hear(recordings, encoder, config, tell))
+            heard = Clips(hear(recordings, encoder, config, tell, kept=kept))
             rest, apart = hold_out_speakers(heard, hold_out or [])
             task = progress.add_task("fitting", total=None)
             trained = train_ear(rest, recipe, config, lambda part: progress.update(task, description=f"fitting {part}"))
+            progress.update(task, description="telling voices apart")
+            noticing = teach_voices(trained.ear, rest)
         tested = None if apart is None else (predict(trained.ear, apart, False), predict(trained.ear, apart, True))
-        trained.ear.config = with_figures(trained, config, tested, sources(rest, SOURCES))
+        if apart is not None and noticing:
+            held = noticing_by_collection(trained.ear.voices, trained.ear.config.change, apart)
+            noticing |= {f"{name}, speakers kept out to the end": told for name, told in held.items()}
+        trained.ear.config = with_figures(trained, trained.ear.config, tested, sources(rest, SOURCES), noticing)
         with replacing_folder(output) as folder:
-            write_ear(folder, trained, tested)
+            write_ear(folder, trained, tested, noticing)
     except (ValueError, OSError) as error:
         console.label("error:", error)
         raise typer.Exit(1) from error
-    typer.echo(report(trained, tested))
+    except KeyboardInterrupt:
+        goes_on = "" if cache is None else ": the same command goes on from what was heard"
+        console.print(f"interrupted{goes_on}", highlight=False)
+        raise typer.Exit(130) from None
+    typer.echo(report(trained, tested, noticing))
     typer.echo(output)
 
 

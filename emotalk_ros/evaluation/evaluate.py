@@ -7,13 +7,14 @@ import hashlib
 import json
 import math
 import signal
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing import active_children, get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,24 @@ import emotalk_ros
 from emotalk_ros.emotions import EMOTIONS, HIGH_AROUSAL, canonical
 from emotalk_ros.evaluation.datasets import Dataset, open_dataset
 from emotalk_ros.evaluation.measure import ENERGY, MEASURED, MODES, STILL, measure, reference_rows
-from emotalk_ros.evaluation.metrics.emotion import accuracy, confusion_matrix, unweighted_average_recall
+from emotalk_ros.evaluation.metrics.emotion import (
+    accuracy,
+    calibration_error,
+    confusion_matrix,
+    unweighted_average_recall,
+)
 from emotalk_ros.evaluation.metrics.statistics import Interval, bootstrap_mean, bootstrap_ratio
 from emotalk_ros.evaluation.plain_json import plain
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import COUNT, FaceBasis
 from emotalk_ros.files import write_text
 
-FORMAT = "emotalk evaluate 3"
+if TYPE_CHECKING:
+    from emotalk_ros.model.ear import Ear
+
+FORMAT = "emotalk evaluate 4"
+KNOWN = "offline, speaker known"
+"""Emotions heard by an ear that knows each speaker from his other clips."""
 SPAWN_WORTH = 4
 """Clips per process below which starting another process takes longer than it saves."""
 RATIOS = {
@@ -123,6 +134,17 @@ def evaluate(
     folder = cache / _key(job, dataset, models, basis)
     records, failed = _collect(job, dataset, folder, settings, progress)
     findings = gather(records, names, settings)
+    findings["recognition"] += [
+        entry
+        for subject in subjects
+        if (hears := subject.ear_for(subject.load())) is not None
+        and (entry := recognised(speakers_known(records, subject.name, hears), subject.name, KNOWN, settings))
+    ]
+    heard_by = {
+        name: (model["ear"] or {}).get("name", "the network") for name, model in zip(names, models, strict=True)
+    }
+    for entry in findings["recognition"]:
+        entry["heard_by"] = heard_by[entry["model"]]
     findings |= {
         "format": FORMAT,
         "dataset": {
@@ -301,7 +323,7 @@ def measure_clip(job: ClipJob, dataset: Dataset, models: Sequence[Any], k: int) 
         "modes": {},
     }
     for subject, model in zip(job.subjects, models, strict=True):
-        record["labels"][subject.name] = list(getattr(model.config, "emotion_labels", ()) or ())
+        record["labels"][subject.name] = list(subject.emotion_labels(model))
         record["modes"][subject.name] = measure(subject, model, sample, job.basis, style=job.style, modes=job.modes)
     return dict(plain(record))
 
@@ -363,9 +385,10 @@ def recognised(records: Sequence[dict[str, Any]], name: str, mode: str, settings
     """Emotion recognition of a model: recalls, arousal, confusion; None where clips or model have no labels.
 
     `uar` takes the most probable of all the model's labels, `uar_of_present` of those that occur in the data. Arousal:
-    whether the labels of high arousal hold more than half of the probability.
+    whether the labels of high arousal hold more than half of the probability. `calibration_error`: how far
+    the probability of what was heard is from how often that is right.
     """
-    actual, heard, heard_present, aroused, actors = [], [], [], [], []
+    actual, heard, heard_present, aroused, actors, told = [], [], [], [], [], []
     present = {r["emotion"] for r in records if r["emotion"]}
     for record in records:
         entry = record["modes"].get(name, {}).get(mode, {})
@@ -380,6 +403,7 @@ def recognised(records: Sequence[dict[str, Any]], name: str, mode: str, settings
         heard_present.append(labels[int(among.argmax())])
         aroused.append(float(p[[label in HIGH_AROUSAL for label in labels]].sum()) > 0.5)
         actors.append(record["actor"] or record["id"])
+        told.append((float(p.max()), heard[-1] == record["emotion"]))
     if len(set(actual)) < 2:
         return None
     confusion = confusion_matrix(heard, actual)
@@ -398,9 +422,38 @@ def recognised(records: Sequence[dict[str, Any]], name: str, mode: str, settings
         "arousal": arousal,
         "arousal_balanced": float(np.mean(sides)),
         "chance_uar": 1.0 / len(set(actual)),
+        "calibration_error": calibration_error([sure for sure, _ in told], [hit for _, hit in told]),
         "labels": list(EMOTIONS),
         "confusion": confusion.tolist(),
     }
+
+
+def speakers_known(records: Sequence[dict[str, Any]], name: str, ear: Ear) -> list[dict[str, Any]]:
+    """What `ear` says of each clip when it knows the speaker from all his other clips, as a mode `KNOWN` of `name`.
+
+    Clips of which that cannot be said (nobody knows who speaks, or there is no other clip of him) are left out.
+    """
+    import torch
+
+    from emotalk_ros.model.ear import SpeakerPicture
+
+    heard = [(r, r["modes"][name].get("offline", {}).get("heard")) for r in records if r["actor"]]
+    clips = [(r, torch.tensor(h["mean"], dtype=torch.float32), float(h["seconds"])) for r, h in heard if h]
+    sums: dict[str, Any] = defaultdict(float)
+    totals: dict[str, float] = defaultdict(float)
+    for record, mean, seconds in clips:
+        sums[record["actor"]] = sums[record["actor"]] + mean.double() * seconds
+        totals[record["actor"]] += seconds
+    found = []
+    for record, mean, seconds in clips:
+        rest = totals[record["actor"]] - seconds
+        if rest < 0.1:
+            continue
+        picture = SpeakerPicture(((sums[record["actor"]] - mean.double() * seconds) / rest).float(), rest)
+        reading = ear.read_mean(mean, seconds, picture)
+        told = {"probabilities": reading.probabilities[0].tolist()}
+        found.append({**record, "modes": {name: {KNOWN: told}}})
+    return found
 
 
 def shown_mode(findings: Mapping[str, Any]) -> str:

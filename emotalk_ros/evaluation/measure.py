@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import FaceBasis
 from emotalk_ros.face.names import INDEX
 
+if TYPE_CHECKING:
+    from emotalk_ros.model.ear import Ear
+
 STILL, ENERGY, MEASURED = "motionless mean face", "energy jaw", "the reference itself"
 """Rows that stand beside every result: nothing moves; loudness opens the jaw; the measurement's own closures."""
 MODES = ("offline", "streamed")
@@ -28,6 +31,14 @@ FACE_HEIGHT_MM = 180.0
 """Top of the face to chin, to bring measured gaps, in heights of the face, to mm."""
 
 
+@dataclass(frozen=True)
+class HeardMean:
+    """What an ear goes by: the mean (D,) of its features over the speech of a clip, and the seconds of that speech."""
+
+    mean: NDArray[np.float32]
+    seconds: float
+
+
 @dataclass
 class Prediction:
     """Coefficients (T, 52) at `fps` and emotion probabilities of the clip (L,) or None."""
@@ -35,18 +46,25 @@ class Prediction:
     coefficients: NDArray[np.float32]
     fps: float
     probabilities: NDArray[np.float32] | None = None
+    heard: HeardMean | None = None
 
 
 def offline(subject: Subject, model: Any, audio: NDArray[np.float32]) -> Prediction:
-    """The network alone on the whole clip; long clips in long windows so that memory stays bounded."""
+    """The network alone on the whole clip; long clips in long windows so that memory stays bounded.
+
+    The emotion is what the ear says of the whole clip, or the network's own classifier where there is no ear.
+    """
     from emotalk_ros.streaming import animate
 
     controls = subject.controls()
     fps = float(model.config.fps)
     if len(audio) <= 20 * 16000:
         result = model.analyse(audio, person=controls.person, level=controls.level, emotion=controls.emotion)
-        return Prediction(result.coefficients, fps, _softmax(result.emotion_logits))
-    frames = list(animate(model, audio, controls, None))
+        ear, states = subject.ear_for(model), getattr(result, "features", None)
+        if ear is None or states is None:
+            return Prediction(result.coefficients, fps, _softmax(result.emotion_logits))
+        return Prediction(result.coefficients, fps, *heard_by(ear, states, audio))
+    frames = list(animate(model, audio, controls, None, ear=subject.ear))
     emotion = np.stack([frame.emotion for frame in frames])
     mean = emotion.mean(axis=0) if emotion.shape[1] else None
     return Prediction(np.stack([frame.coefficients for frame in frames]), fps, mean)
@@ -60,6 +78,19 @@ def streamed(subject: Subject, model: Any, audio: NDArray[np.float32]) -> Predic
     weight = np.array([frame.activity for frame in frames]) + 1e-3
     mean = (emotion * weight[:, None]).sum(axis=0) / weight.sum() if emotion.shape[1] else None
     return Prediction(np.stack([frame.coefficients for frame in frames]), voice.fps, mean)
+
+
+def heard_by(
+    ear: Ear, states: NDArray[np.float32], audio: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], HeardMean]:
+    """What `ear` says of a whole clip (L,), from the states (T, layers, width) of its sound, and what it went by."""
+    import torch
+
+    from emotalk_ros.model.ear import state_levels
+
+    mean, seconds = ear.clip_mean(torch.from_numpy(states), state_levels(torch.from_numpy(audio), len(states)))
+    reading = ear.read_mean(mean, seconds)
+    return reading.probabilities[0].numpy(), HeardMean(mean.numpy(), seconds)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32] | None:
@@ -196,4 +227,9 @@ def measure(
             "figures": score(motion, sample, basis),
             "probabilities": None if heard is None else [round(float(p), 6) for p in heard],
         }
+        if motion.heard is not None:
+            results[mode]["heard"] = {
+                "mean": [round(float(v), 5) for v in motion.heard.mean],
+                "seconds": round(motion.heard.seconds, 3),
+            }
     return results

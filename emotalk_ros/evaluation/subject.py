@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emotalk_ros.audio.voice import VoiceSettings
 from emotalk_ros.files import model_digest
 from emotalk_ros.motion import MotionSettings
-from emotalk_ros.streaming import Controls, FaceStream, StreamSettings
+from emotalk_ros.streaming import DEFAULT_EAR, Controls, FaceStream, StreamSettings, ear_of
+
+if TYPE_CHECKING:
+    from emotalk_ros.model.ear import Ear
 
 GENERIC_NAMES = frozenset({"model", "best", "run"})
 """Folders that the trainer makes, which tell nothing about the model in them."""
@@ -29,6 +32,8 @@ class Subject:
         detector: what counts as speech.
         motion: settings of the motion stages; None takes the model's coefficients as they are.
         label: what to call it in tables; None: the checkpoint folder's name.
+        ear: name or folder of the ear that hears the emotion, where the model has a speech trunk; "": the model's own
+            classifier.
     """
 
     path: Path
@@ -40,6 +45,7 @@ class Subject:
     motion: MotionSettings | None = field(default_factory=MotionSettings)
     label: str | None = None
     detector: VoiceSettings = field(default_factory=VoiceSettings)
+    ear: str = DEFAULT_EAR
 
     @property
     def name(self) -> str:
@@ -68,15 +74,32 @@ class Subject:
     def voice(self, model: Any, stamps: str = "auto") -> FaceStream:
         """A fresh stream. Raises ValueError when the model can't follow the settings."""
         controls = self.controls()
-        return FaceStream(model, self.stream, controls, self.motion, stamps=stamps, voice=self.detector)
+        return FaceStream(model, self.stream, controls, self.motion, stamps=stamps, voice=self.detector, ear=self.ear)
+
+    def ear_for(self, model: Any) -> Ear | None:
+        """What hears the emotion, as in the node; None: the model's own classifier.
+
+        Raises `model.ear.EarError` where another ear than the default is asked for and cannot be had.
+        """
+        return ear_of(model, self.ear)
+
+    def emotion_labels(self, model: Any) -> tuple[str, ...]:
+        """Names of the probabilities of what is heard."""
+        ear = self.ear_for(model)
+        return ear.config.labels if ear is not None else tuple(getattr(model.config, "emotion_labels", ()) or ())
 
     def describe(self, model: Any) -> dict[str, Any]:
-        """The model for a report: name, digest of its files, size."""
+        """The model for a report: name, digest of its files, size, and the ear that hears for it."""
+        ear = self.ear_for(model)
+        heard_by = None
+        if ear is not None:
+            heard_by = {"name": ear.config.name, "licence": ear.config.licence, "digest": ear.digest}
         return {
             "name": self.name,
             "digest": model_digest(self.path),
             "type": str(getattr(model.config, "model_type", type(model).__name__)),
             "parameters": int(sum(p.numel() for p in model.parameters())),
+            "ear": heard_by,
         }
 
     def settings(self, voice: FaceStream) -> dict[str, Any]:

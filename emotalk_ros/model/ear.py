@@ -13,6 +13,7 @@ Subtracting the speaker's own mean is the usual normalisation of speech emotion 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -65,7 +66,8 @@ class EarConfig:
     speech count less, `evidence` of speech after which a reading counts half
     (with none all emotions are as likely), `trust` of speech of one voice after
     which its picture counts half, `memory` of speech that the picture goes by. `below_loud` dB under the loudest so far
-    speech begins. `sources` and `figures` are what the card says.
+    speech begins. `voices` numbers tell voices apart, and another one speaks where their squared distance from the
+    picture exceeds `change` (0: nobody looks). `sources` and `figures` are what the card says.
     """
 
     name: str
@@ -79,6 +81,8 @@ class EarConfig:
     trust: float = 6.0
     memory: float = 90.0
     below_loud: float = 30.0
+    voices: int = 0
+    change: float = 0.0
     sources: tuple[dict[str, Any], ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
 
@@ -92,6 +96,8 @@ class EarConfig:
         for name in ("window", "pause", "evidence", "trust", "memory", "below_loud"):
             if not getattr(self, name) > 0:
                 raise EarError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.voices < 0 or self.change < 0:
+            raise EarError(f"voices and change must not be below 0, got {self.voices} and {self.change}")
 
     @property
     def features(self) -> int:
@@ -120,12 +126,93 @@ class EarState:
     recent_seconds: float = 0.0
     loudest: float = _QUIETEST
     """dB re full scale, forgotten slowly."""
+    watch: VoiceWatch | None = None
+    """Notices another speaker; None: nobody does."""
 
     def reset(self) -> None:
         """Forgets the speaker and what was said: as new."""
+        if self.watch is not None:
+            self.watch.reset()
         self.picture = SpeakerPicture(torch.zeros_like(self.picture.mean))
         self.recent = torch.zeros_like(self.recent)
         self.recent_seconds, self.loudest = 0.0, _QUIETEST
+
+
+class VoiceWatch:
+    """Notices that another person speaks: recent speech no longer sounds like the speech before it.
+
+    Speech is gathered in cells of `CELL` seconds; the mean of the last `CELLS` of them is held against the mean of what
+    came before, in the numbers that tell voices apart (`Ear.voices`, a linear discriminant analysis: 1 is how far one
+    speaker's own means differ). It takes `CELLS` cells before and after; a change is found when `LOOKS` looks in a row
+    say so. What the picture goes by then is the later half of the recent speech.
+    """
+
+    CELL = 0.5
+    CELLS = 12
+    LOOKS = 2
+
+    def __init__(self, voices: Tensor, limit: float, memory: float) -> None:
+        self._voices, self._limit, self._memory = voices, limit, memory
+        self.changes = 0
+        """How often another speaker was noticed."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Nobody was heard."""
+        width = self._voices.shape[1] + 1
+        self._cells: list[Tensor] = []  # sums of features and seconds of recent speech
+        self._open = torch.zeros(width)
+        self._open_seconds = 0.0
+        self._before = torch.zeros(width)
+        self._said = 0  # looks in a row that found somebody else
+
+    def follow(self, features: Tensor, share: Tensor) -> list[tuple[int, SpeakerPicture]]:
+        """Takes the next states (T, D) with their shares of speech (T,).
+
+        Returns the states after which another speaker was noticed, each with the picture of him so far.
+        """
+        found = []
+        start = 0
+        for at, spoken in enumerate((share / RATE).tolist()):
+            self._open_seconds += spoken
+            if self._open_seconds < self.CELL:
+                continue
+            self._gather(features[start : at + 1], share[start : at + 1])
+            start = at + 1
+            if (picture := self._look()) is not None:
+                found.append((at, picture))
+        self._gather(features[start:], share[start:])
+        return found
+
+    def _gather(self, features: Tensor, share: Tensor) -> None:
+        weights = share.double() / RATE
+        sums = weights @ features.double()
+        self._open = self._open + torch.cat([sums, weights.sum()[None]]).float()
+
+    def _look(self) -> SpeakerPicture | None:
+        """Closes a cell; the picture of another speaker where there is one."""
+        self._cells.append(self._open)
+        self._open, self._open_seconds = torch.zeros_like(self._open), 0.0
+        if len(self._cells) <= self.CELLS:
+            return None
+        oldest = self._cells.pop(0)
+        self._before = self._before * float(torch.exp(-oldest[-1] / self._memory)) + oldest
+        if self._before[-1] < self.CELL * self.CELLS:
+            return None
+        recent = torch.stack(self._cells).sum(0)
+        self._said = self._said + 1 if self._distance(recent) > self._limit else 0
+        if self._said < self.LOOKS:
+            return None
+        self.changes += 1
+        self._before, self._said = recent, 0
+        later = torch.stack(self._cells[self.CELLS // 2 :]).sum(0)
+        self._cells = []
+        return SpeakerPicture(later[:-1] / later[-1], float(later[-1]))
+
+    def _distance(self, recent: Tensor) -> float:
+        """Squared, of recent speech from that before it, as if there had been endlessly much of the latter."""
+        apart = self._voices @ (recent[:-1] / recent[-1] - self._before[:-1] / self._before[-1])
+        return float(apart.square().sum() / (1.0 + recent[-1] / self._before[-1]))
 
 
 @dataclass(frozen=True)
@@ -149,7 +236,7 @@ class Ear(nn.Module):
     """The matrices of an ear, and listening with them.
 
     Rows of `known` (L, D) and `unknown` (L, D) give the labels' scores. `centre` (D,) is what an average voice sounds
-    like, `spread` (D,) how far emotion moves one voice.
+    like, `spread` (D,) how far emotion moves one voice. `voices` (`EarConfig.voices`, D) tells voices apart.
     """
 
     known: Tensor
@@ -158,6 +245,7 @@ class Ear(nn.Module):
     unknown_bias: Tensor
     centre: Tensor
     spread: Tensor
+    voices: Tensor
 
     def __init__(self, config: EarConfig) -> None:
         super().__init__()
@@ -168,6 +256,16 @@ class Ear(nn.Module):
             self.register_buffer(f"{name}_bias", torch.zeros(rows))
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
+        self.register_buffer("voices", torch.zeros(config.voices, width))
+
+    @property
+    def digest(self) -> str:
+        """Tells one ear from another: changes with its weights and with how it listens."""
+        settings = {k: v for k, v in asdict(self.config).items() if k not in ("sources", "figures", "licence", "name")}
+        found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for name, value in sorted(self.state_dict().items()):
+            found.update(name.encode() + value.float().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     # -- features ------------------------------------------------------------
 
@@ -225,7 +323,10 @@ class Ear(nn.Module):
 
     def read_clip(self, states: Tensor, levels: Tensor, picture: SpeakerPicture | None = None) -> EarReading:
         """One reading (T = 1) of a whole clip; `picture` if other clips of the same speaker are there."""
-        mean, seconds = self.clip_mean(states, levels)
+        return self.read_mean(*self.clip_mean(states, levels), picture)
+
+    def read_mean(self, mean: Tensor, seconds: float, picture: SpeakerPicture | None = None) -> EarReading:
+        """`read_clip` of what `clip_mean` gave."""
         picture = picture or SpeakerPicture(torch.zeros_like(mean))
         trust = torch.tensor([self.trust(picture.seconds)])
         scores = self.scores(mean[None], picture.mean[None], trust, torch.tensor([seconds]))
@@ -233,10 +334,16 @@ class Ear(nn.Module):
 
     # -- streams -------------------------------------------------------------
 
-    def begin(self, picture: SpeakerPicture | None = None) -> EarState:
-        """The state of a new stream; nobody is known but whom `picture` shows."""
+    def begin(self, picture: SpeakerPicture | None = None, watch: bool = True) -> EarState:
+        """The state of a new stream; nobody is known but whom `picture` shows.
+
+        `watch`: notice another speaker, and begin his picture anew, where this ear can.
+        """
         zeros = torch.zeros(self.config.features)
-        return EarState(picture=replace(picture) if picture else SpeakerPicture(zeros.clone()), recent=zeros)
+        state = EarState(picture=replace(picture) if picture else SpeakerPicture(zeros.clone()), recent=zeros)
+        if watch and self.config.voices and self.config.change > 0:
+            state.watch = VoiceWatch(self.voices, self.config.change, self.config.memory)
+        return state
 
     def hear(self, states: Tensor, levels: Tensor, state: EarState) -> EarReading:
         """Readings of the next T states of a stream (T, layers, width) and `levels` (T,) dB; `state` is carried on.
@@ -247,8 +354,15 @@ class Ear(nn.Module):
             raise ValueError(f"{len(states)} states and {len(levels)} levels: there must be as many")
         features = self.features(states)
         share, state.loudest = self.speech(levels.float(), state.loudest)
-        blocks = range(0, len(features), _BLOCK)
-        parts = [self._hear_block(features[k : k + _BLOCK], share[k : k + _BLOCK], state) for k in blocks]
+        parts = []
+        found = state.watch.follow(features, share) if state.watch is not None else []
+        start = 0
+        for at, picture in [*found, (len(features) - 1, None)]:
+            for k in range(start, at + 1, _BLOCK):
+                stop = min(k + _BLOCK, at + 1)
+                parts.append(self._hear_block(features[k:stop], share[k:stop], state))
+            state.picture = picture or state.picture
+            start = at + 1
         means, seconds, usual, known = (
             (torch.cat(each) for each in zip(*parts, strict=True)) if parts else (features, share, features, share)
         )
@@ -361,7 +475,9 @@ def load_ear(name_or_path: str | os.PathLike[str] = "free") -> Ear:
             planned = Ear(config)
         check_sizes(planned, [folder / WEIGHTS], folder)
         ear = Ear(config)
-        ear.load_state_dict(load_file(folder / WEIGHTS))
+        # Ears that tell no voices apart may lack the (empty) matrix for it.
+        empty = {} if config.voices else {"voices": ear.voices}
+        ear.load_state_dict({**empty, **load_file(folder / WEIGHTS)})
         check_finite(ear.state_dict(), folder / WEIGHTS)
     except CheckpointError as error:
         raise EarError(f"the ear cannot be loaded: {error}") from error

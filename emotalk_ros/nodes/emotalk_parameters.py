@@ -221,6 +221,12 @@ PARAMETERS = (
         "what hears the emotion: free, research, a folder of `emotalk train ear`; empty: the network itself",
         live=False,
     ),
+    Row(
+        "emotion.watch_speaker",
+        True,
+        "notice that another person speaks, and begin the ear's picture of the speaker anew",
+        live=False,
+    ),
     Row("emotion.label", "neutral", "the emotion to perform where emotion.source is label", choices=EMOTIONS),
     Row("emotion.intensity", 1.0, "0 neutral, 1 as in the training data, up to 2", 0.0, 2.0),
     Row("emotion.blend", 1.0, "share of emotion.label against the emotion heard", 0.0, 1.0),

@@ -69,6 +69,7 @@ def make_stream(model: Any, values: Values, controls: Any, face: str = "") -> Fa
         levelling=values["audio.levelling"],
         live=True,
         ear=values["emotion.ear"],
+        watch_speaker=values["emotion.watch_speaker"],
         voice=table.voice_settings(values),
     )
 
@@ -339,6 +340,7 @@ class TopicVoice:
             "emotion": values["emotion.source"],
             "voice_detector": stream.voice.detector,
             "voice_probability": stream.voice_probability,
+            "speaker_changes": stream.speaker_changes if stream.knows_speakers else None,
             "paced_delay_s": self._pacer.delay if self._pacer is not None else None,
             "late_frames": self._pacer.late if self._pacer is not None else None,
             "input_level_dbfs": stream.level.loudest,

@@ -143,21 +143,30 @@ def _recognition(found: Mapping[str, Any]) -> str:
         [
             e["model"],
             e["mode"],
+            e["heard_by"],
             e["clips"],
             e["uar"],
             e["uar_of_present"],
             e["accuracy"],
             html.with_interval(e["arousal"][0], e["arousal"][1], e["arousal"][2], 2),
             e["arousal_balanced"],
+            e["calibration_error"],
             e["chance_uar"],
         ]
         for e in entries
     ]
-    head = ["", "", "clips", "UAR", "UAR of labels present", "accuracy", "arousal", "arousal balanced", "chance UAR"]
+    head = [
+        "", "", "heard by", "clips", "UAR", "UAR of labels present", "accuracy", "arousal", "arousal balanced",
+        "calibration error", "chance UAR",
+    ]  # fmt: skip
     matrices = [
         html.heading(f"{e['model']}, {e['mode']}") + html.confusion(e["confusion"], e["labels"]) for e in entries
     ]
-    note = "UAR: unweighted average recall. Arousal: happy, angry, fearful, surprised against the rest."
+    note = (
+        "UAR: unweighted average recall. Arousal: happy, angry, fearful, surprised against the rest. Speaker known: an "
+        "ear that had heard the speaker's other clips. Calibration error: how far the probability of what was heard "
+        "is from how often that is right."
+    )
     return html.section("Emotions recognised", html.table(head, rows), html.columns(*matrices), note=note)
 
 

@@ -3,9 +3,10 @@
 from emotalk_ros.streaming.engine import Analysed, Controls, Engine, EngineStatistics, FaceModel
 from emotalk_ros.streaming.hub import VoiceHub
 from emotalk_ros.streaming.schedule import StreamSettings, Window, WindowSchedule
-from emotalk_ros.streaming.session import FaceStream, Step, animate
+from emotalk_ros.streaming.session import DEFAULT_EAR, FaceStream, Step, animate, ear_of
 
 __all__ = [
+    "DEFAULT_EAR",
     "Analysed",
     "Controls",
     "Engine",
@@ -18,4 +19,5 @@ __all__ = [
     "Window",
     "WindowSchedule",
     "animate",
+    "ear_of",
 ]

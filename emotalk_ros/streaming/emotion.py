@@ -64,17 +64,23 @@ class EarListener:
     Args:
         ear: see `model.ear`.
         fps: frames per second of the network.
+        watch: notice that another person speaks, where the ear can, and begin the picture of him anew.
     """
 
-    def __init__(self, ear: Ear, fps: int) -> None:
+    def __init__(self, ear: Ear, fps: int, watch: bool = True) -> None:
         self._ear, self._fps = ear, fps
-        self._state = ear.begin()
+        self._state = ear.begin(watch=watch)
         self.reset()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the probabilities."""
         return self._ear.config.labels
+
+    @property
+    def speaker_changes(self) -> int:
+        """How often another speaker was noticed."""
+        return 0 if self._state.watch is None else self._state.watch.changes
 
     def reset(self) -> None:
         """A new stream of the same voice."""

@@ -154,6 +154,7 @@ class Engine:
         controls: style and emotion.
         ear: hears the emotion in the states of the model's speech trunk; None: the model's own classifier does.
         voice: what counts as speech.
+        watch_speaker: notice that another person speaks, and begin the picture of the speaker anew.
     """
 
     _prepared: tuple[Controls, _PreparedEmotion | None]
@@ -167,13 +168,14 @@ class Engine:
         controls: Controls | None = None,
         ear: Ear | None = None,
         voice: VoiceSettings | None = None,
+        watch_speaker: bool = True,
     ) -> None:
         self.model = model
         self.settings = settings or StreamSettings()
         self.schedule = WindowSchedule.build(self.settings, model.config)
         self.statistics = EngineStatistics()
         self.emotion_labels: tuple[str, ...] = tuple(getattr(model.config, "emotion_labels", ()) or ())
-        self._ear = None if ear is None else EarListener(ear, self.schedule.model_fps)
+        self._ear = None if ear is None else EarListener(ear, self.schedule.model_fps, watch_speaker)
         if self._ear is not None:
             self.emotion_labels = self._ear.labels
         self._shortest = int(getattr(model.config, "min_samples", 1))
@@ -226,6 +228,11 @@ class Engine:
     def knows_speakers(self) -> bool:
         """Whether a picture of the speaker is kept (there is an ear)."""
         return self._ear is not None
+
+    @property
+    def speaker_changes(self) -> int:
+        """How often another speaker was noticed."""
+        return 0 if self._ear is None else self._ear.speaker_changes
 
     def reset_speaker(self) -> None:
         """Forget the picture of the speaker."""

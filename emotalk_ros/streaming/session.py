@@ -78,6 +78,7 @@ class FaceStream:
             own classifier. The default ear is used where it is there.
         voice: what counts as speech, so that the mouth may move. Where the detector's weights cannot be had, the level
             decides alone: `voice_problem`.
+        watch_speaker: notice that another person speaks, and begin the picture of the speaker anew.
     """
 
     def __init__(
@@ -93,9 +94,10 @@ class FaceStream:
         live: bool = False,
         ear: str = DEFAULT_EAR,
         voice: VoiceSettings | None = None,
+        watch_speaker: bool = True,
     ) -> None:
         self._live = live
-        self._engine = Engine(model, settings, ear=ear_of(model, ear), voice=voice)
+        self._engine = Engine(model, settings, ear=ear_of(model, ear), voice=voice, watch_speaker=watch_speaker)
         self.orders = EmotionOrders()
         """Emotions asked for at an instant of the audio; between them holds the emotion of `controls`."""
         # A gap as long as the context leaves nothing to go on from.
@@ -342,6 +344,11 @@ class FaceStream:
         """Whether the model keeps a picture of the speaker."""
         return self._engine.knows_speakers
 
+    @property
+    def speaker_changes(self) -> int:
+        """How often another speaker was noticed, and his picture begun anew."""
+        return self._engine.speaker_changes
+
     def reset_speaker(self) -> None:
         """Forget the picture of the speaker: somebody else speaks from now on."""
         self._engine.reset_speaker()
@@ -515,6 +522,7 @@ def animate(
     settings: StreamSettings | None = None,
     voice: VoiceSettings | None = None,
     tail: float = 0.0,
+    ear: str = DEFAULT_EAR,
 ) -> Iterator[FaceFrame]:
     """Frames of a recording, ceil(duration * fps) of them (and those of the tail), as they are ready.
 
@@ -527,8 +535,9 @@ def animate(
         settings: another geometry, for instance the live one; `fps` is then ignored.
         voice: what counts as speech.
         tail: seconds in which the face comes to rest afterwards, see `FaceStream.tail`.
+        ear: see `FaceStream`.
     """
-    stream = FaceStream(model, settings or offline_settings(model, fps), controls, motion, voice=voice)
+    stream = FaceStream(model, settings or offline_settings(model, fps), controls, motion, ear=ear, voice=voice)
     for piece in [audio] if isinstance(audio, np.ndarray) else audio:
         yield from stream.push(piece)
     yield from stream.end()

@@ -16,9 +16,12 @@ twice, for speakers that are known and for those that are not. How they are fitt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -30,6 +33,7 @@ from torch.nn import functional
 from emotalk_ros.audio import AudioFormatError, load_audio
 from emotalk_ros.corpus.readers.emotional import Voice
 from emotalk_ros.emotions import EMOTIONS, HIGH_AROUSAL
+from emotalk_ros.files import replacing
 from emotalk_ros.model.ear import RATE, SAMPLES, VALENCE, Ear, EarConfig, SpeakerPicture, state_levels
 
 Floats = NDArray[np.float32]
@@ -89,22 +93,29 @@ def hear(
     config: EarConfig,
     progress: Callable[[Voice, str | None], None] | None = None,
     longest: float = 20.0,
+    kept: HeardBefore | None = None,
 ) -> list[HeardClip]:
     """Runs every recording (its first `longest` seconds) through the encoder.
 
     Half of them come at once, as clips do, the others after a silence of up to 4 s, somewhere in a stream.
     What cannot be read or holds no speech is left out; `progress` is told of each recording and what was wrong with it.
+    What is `kept` of an earlier call is not heard again.
     """
     ear = Ear(config)
     heard = []
     for voice in voices:
         problem = None
         try:
-            clip = _hear_one(voice, load_audio(voice.path)[: int(longest * 16000)], encoder, ear)
-            if clip is None:
-                problem = f"less than {_SHORTEST} s of speech"
+            found = None if kept is None else kept.find(voice, longest)
+            if found is None:
+                found = _hear_one(voice, load_audio(voice.path)[: int(longest * 16000)], encoder, ear)
+                if kept is not None:
+                    kept.keep(voice, longest, *found)
+            pieces, seconds = found
+            if len(seconds):
+                heard.append(HeardClip(voice, pieces, seconds))
             else:
-                heard.append(clip)
+                problem = f"less than {_SHORTEST} s of speech"
         except (AudioFormatError, OSError) as error:
             problem = str(error)
         if progress is not None:
@@ -112,9 +123,50 @@ def hear(
     return heard
 
 
-def _hear_one(voice: Voice, audio: Floats, encoder: Encoder, ear: Ear) -> HeardClip | None:
+class HeardBefore:
+    """A folder that keeps what the encoder made of each recording, by the recording's content.
+
+    An interrupted call goes on from there, and another ear of the same recordings is made in seconds.
+
+    Args:
+        folder: made where it is not there.
+        encoder: what tells one encoder from another (`ear_encoder.trunk_digest`).
+        layers: that the ear reads.
+    """
+
+    def __init__(self, folder: Path, encoder: str, layers: Sequence[int]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._made_by = f"{_KEPT_FORMAT} {encoder} {list(layers)}"
+
+    def find(self, voice: Voice, longest: float) -> tuple[Floats, Floats] | None:
+        """`HeardClip.pieces` and `seconds` (of no length: no speech), or None where nothing is kept."""
+        try:
+            with np.load(self._file(voice, longest)) as file:
+                return file["pieces"], file["seconds"]
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+            return None
+
+    def keep(self, voice: Voice, longest: float, pieces: Floats, seconds: Floats) -> None:
+        """Keeps what was heard; the file is whole or not there."""
+        with replacing(self._file(voice, longest)) as part, part.open("wb") as file:
+            np.savez(file, pieces=pieces, seconds=seconds)
+
+    def _file(self, voice: Voice, longest: float) -> Path:
+        # The name decides how much silence comes before (`_hear_one`).
+        digest = hashlib.sha256(f"{self._made_by} {longest} {voice.path.stem}\n".encode())
+        digest.update(voice.path.read_bytes())
+        return self._folder / f"{digest.hexdigest()[:32]}.npz"
+
+
+_KEPT_FORMAT = 1
+_NO_SPEECH: tuple[Floats, Floats] = (np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
+
+
+def _hear_one(voice: Voice, audio: Floats, encoder: Encoder, ear: Ear) -> tuple[Floats, Floats]:
+    """`HeardClip.pieces` and `seconds` of a recording; of no length where it holds too little speech."""
     if len(audio) < _SHORTEST * 16000:
-        return None
+        return _NO_SPEECH
     rng = np.random.default_rng(crc32(voice.path.stem.encode()))
     lead = int(rng.integers(_LEAD)) if rng.random() < 0.5 else 0
     with torch.inference_mode():
@@ -130,8 +182,8 @@ def _hear_one(voice: Voice, audio: Floats, encoder: Encoder, ear: Ear) -> HeardC
         keep = seconds > 0.25 * _PIECE if count > 1 else seconds > 0
         sums, seconds = sums[keep], seconds[keep]
     if float(seconds.sum()) < _SHORTEST * RATE:
-        return None
-    return HeardClip(voice, (sums / seconds[:, None]).numpy(), (seconds / RATE).numpy())
+        return _NO_SPEECH
+    return (sums / seconds[:, None]).numpy(), (seconds / RATE).numpy()
 
 
 # -- fitting -------------------------------------------------------------------
@@ -495,11 +547,20 @@ def _gather(
     return Predictions(probabilities.numpy(), truth[keep])
 
 
+class Noticed(Protocol):
+    """How well another speaker is noticed (`ear_voices.Noticing`)."""
+
+    def figures(self) -> dict[str, float]:
+        """What a card states."""
+        ...
+
+
 def with_figures(
     trained: Trained,
     config: EarConfig,
     tested: tuple[Predictions, Predictions] | None = None,
     sources: tuple[dict[str, Any], ...] = (),
+    noticing: Mapping[str, Noticed] | None = None,
 ) -> EarConfig:
     """`config` with the measured figures and the collections behind the ear in it."""
 
@@ -510,4 +571,6 @@ def with_figures(
     figures["collection never heard"] = {name: pair(both) for name, both in trained.strange.items()}
     if tested is not None:
         figures["speakers kept out to the end"] = pair(tested)
+    if noticing:
+        figures["another speaker"] = {name: told.figures() for name, told in noticing.items()}
     return replace(config, figures=figures, sources=sources)

@@ -11,6 +11,7 @@ from emotalk_ros.corpus.readers.emotional import SOURCES, Voice, VoiceSource
 from emotalk_ros.emotions import EMOTIONS
 from emotalk_ros.share import candidate_paths
 from emotalk_ros.training.ear import Clips, Predictions, Trained
+from emotalk_ros.training.ear_voices import Noticing
 
 _DEEDS = {
     "CC BY-NC-SA 4.0": "https://creativecommons.org/licenses/by-nc-sa/4.0/legalcode",
@@ -59,17 +60,19 @@ def sources(clips: Clips, known: Mapping[str, VoiceSource]) -> tuple[dict[str, A
     return tuple(rows)
 
 
-def write_ear(folder: Path, trained: Trained, tested: Pair | None) -> None:
+def write_ear(folder: Path, trained: Trained, tested: Pair | None, noticing: Mapping[str, Noticing]) -> None:
     """Writes config.json, ear.safetensors, README.md and LICENSE into `folder` (which exists)."""
     ear = trained.ear
     ear.save(folder)
-    (folder / "README.md").write_text(_card(trained, tested), encoding="utf-8")
+    (folder / "README.md").write_text(_card(trained, tested, noticing), encoding="utf-8")
     _write_licence(folder / "LICENSE", ear.config.licence)
 
 
-def report(trained: Trained, tested: Pair | None) -> str:
-    """Recall, calibration and confusion of speakers held out."""
+def report(trained: Trained, tested: Pair | None, noticing: Mapping[str, Noticing]) -> str:
+    """Recall, calibration and confusion of speakers held out, and how well a change of the speaker is noticed."""
     lines = [_table(trained, tested), ""]
+    if noticing:
+        lines += [_noticing(noticing), ""]
     for title, pair in _rows(trained, tested):
         lines += [f"{title}, speaker known: actual emotion by row, heard by column", _confusion(pair[1]), ""]
     return "\n".join(lines)
@@ -96,6 +99,18 @@ def _table(trained: Trained, tested: Pair | None) -> str:
     return "\n".join(lines)
 
 
+def _noticing(noticing: Mapping[str, Noticing]) -> str:
+    lines = [
+        "| another speaker, among | changes | noticed within 10 s | seconds (median) | false, a minute |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {n.streams} | {n.within_10s:.2f} | {n.seconds:.1f} | {n.false_per_minute:.2f} |"
+        for name, n in noticing.items()
+    ]
+    return "\n".join(lines)
+
+
 def _confusion(told: Predictions) -> str:
     width = max(map(len, EMOTIONS))
     head = " " * (width + 1) + " ".join(name[:5].rjust(5) for name in EMOTIONS)
@@ -107,8 +122,16 @@ def _confusion(told: Predictions) -> str:
     return "\n".join([head, *rows])
 
 
-def _card(trained: Trained, tested: Pair | None) -> str:
+def _card(trained: Trained, tested: Pair | None, noticing: Mapping[str, Noticing]) -> str:
     config = trained.ear.config
+    another = ""
+    if noticing:
+        another = f"""
+Another speaker, noticed on made-up streams: a minute of whole clips of one speaker in random emotions, then half a
+minute of another one of the same collection. The fit had none of these speakers. Seconds are of speech.
+
+{_noticing(noticing)}
+"""
     behind = "\n".join(
         f"| {s['name']} | {s['licence']} | {s['attribution']} | {s['clips']} | {s['speakers']} | "
         f"{', '.join(s['emotions']) or 'none told'} |"
@@ -138,7 +161,7 @@ calibration error in ten bins. "Speaker known": the other clips of the same spea
 heard in the fit that he is measured by. Scores are divided by temperatures: {_temperatures(trained)}.
 
 {_table(trained, tested)}
-
+{another}
 {confusions}
 
 ## Use

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -33,3 +34,12 @@ def trunk_encoder(network: Any) -> tuple[Encoder, int]:
             return trunk(torch.from_numpy(padded).float()[None], count=count)[0, :count].float()
 
     return encode, int(trunk.width)
+
+
+def trunk_digest(network: Any) -> str:
+    """Tells one trunk from another by its weights; the same for networks that share one."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.trunk.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from emotalk_ros.emotions import EMOTIONS
@@ -152,3 +154,69 @@ def test_wrong_states_are_refused() -> None:
         ear.hear(torch.zeros(10, 3, WIDTH), torch.zeros(9), ear.begin())
     with pytest.raises(EarError, match="home labels"):
         EarConfig("x", "y", (1,), 4, labels=("joy",))
+
+
+def two_people(seconds: int = 20) -> tuple[Tensor, Tensor]:
+    """States of somebody, then of another whose third feature is 4 higher; levels of steady speech."""
+    generator = torch.Generator().manual_seed(4)
+    states = 0.5 * torch.randn(2 * seconds * 50, 3, WIDTH, generator=generator)
+    states[seconds * 50 :, :, 2] += 4.0
+    return states, torch.full((len(states),), -20.0)
+
+
+def watchful_ear() -> Ear:
+    ear = make_ear()
+    ear.config = replace(ear.config, voices=2, change=4.0)
+    ear.voices = torch.eye(2 * WIDTH)[[2, WIDTH + 2]]
+    return ear
+
+
+def test_another_speaker_is_noticed() -> None:
+    ear = watchful_ear()
+    states, levels = two_people()
+    state, careless = ear.begin(), ear.begin(watch=False)
+    for part in range(0, len(states), 5):
+        ear.hear(states[part : part + 5], levels[part : part + 5], state)
+        ear.hear(states[part : part + 5], levels[part : part + 5], careless)
+        if part == 995:
+            assert state.watch is not None and state.watch.changes == 0
+    assert state.watch is not None and state.watch.changes == 1
+    assert float(state.picture.mean[2]) > 3.8 and state.picture.seconds < 20.5  # all of him, and nothing of the other
+    assert float(careless.picture.mean[2]) < 2.5 and careless.watch is None
+
+
+def test_noticing_does_not_depend_on_the_cutting() -> None:
+    ear = watchful_ear()
+    states, levels = two_people()
+    whole = ear.hear(states, levels, ear.begin())
+    for step in (7, 64, 999):
+        state = ear.begin()
+        parts = [ear.hear(states[k : k + step], levels[k : k + step], state) for k in range(0, len(states), step)]
+        torch.testing.assert_close(
+            torch.cat([part.probabilities for part in parts]), whole.probabilities, rtol=0, atol=1e-4
+        )
+        assert state.watch is not None and state.watch.changes == 1
+
+
+def test_whoever_tells_of_another_speaker_is_not_told_again() -> None:
+    ear = watchful_ear()
+    states, levels = two_people()
+    state = ear.begin()
+    ear.hear(states[:1000], levels[:1000], state)
+    state.reset()
+    ear.hear(states[1000:], levels[1000:], state)
+    assert state.watch is not None and state.watch.changes == 0
+
+
+def test_an_ear_of_before_watches_nobody(tmp_path: Path) -> None:
+    make_ear().save(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    settings.pop("voices"), settings.pop("change")
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    weights = load_file(tmp_path / "ear.safetensors")
+    weights.pop("voices")
+    (tmp_path / "ear.safetensors").write_bytes(save(weights))
+    loaded = load_ear(tmp_path)
+    assert loaded.begin().watch is None
+    watchful_ear().save(tmp_path)
+    assert load_ear(tmp_path).begin().watch is not None

@@ -19,7 +19,7 @@ import emotalk_ros.model
 from emotalk_ros.cli import app
 from emotalk_ros.corpus.readers.emotional import Voice
 from emotalk_ros.emotions import EMOTIONS
-from emotalk_ros.model.ear import EarConfig, load_ear
+from emotalk_ros.model.ear import Ear, EarConfig, load_ear
 from emotalk_ros.training.ear import (
     Clips,
     EarRecipe,
@@ -32,6 +32,8 @@ from emotalk_ros.training.ear import (
     train_ear,
     with_figures,
 )
+from emotalk_ros.training.ear_encoder import trunk_digest
+from emotalk_ros.training.ear_voices import measure_noticing, teach_voices
 
 WIDTH = 12
 CONFIG = EarConfig("test", "Apache-2.0", layers=(0,), width=WIDTH)
@@ -174,6 +176,72 @@ def test_the_command_makes_an_ear(network: Any, tmp_path: Path) -> None:
     assert "creativecommons.org/licenses/by-nc-sa/4.0" in licence
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 1 and "exists" in again.stderr
+
+
+def test_what_was_heard_is_kept(network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path / "data", 3)
+    (tmp_path / "data" / "03-01-02-01-02-02-03.wav").write_bytes(b"no sound")
+    common = ["train", "ear", "--data", str(tmp_path / "data"), "--licence", "CC BY-NC-SA 4.0", "--threads", "1"]
+    common += ["--cache", str(tmp_path / "heard")]
+    heard, forward = [0], BandTrunk.forward
+
+    def interrupted(self: BandTrunk, samples: Tensor, count: int | None = None) -> Tensor:
+        heard[0] += 1
+        if heard[0] == 20:
+            raise KeyboardInterrupt
+        return forward(self, samples, count)
+
+    monkeypatch.setattr(BandTrunk, "forward", interrupted)
+    stopped = CliRunner().invoke(app, [*common, "-o", str(tmp_path / "one")])
+    assert stopped.exit_code == 130 and "goes on" in stopped.stderr and not (tmp_path / "one").exists()
+    done = CliRunner().invoke(app, [*common, "-o", str(tmp_path / "one")])
+    assert done.exit_code == 0, done.output
+    assert heard[0] == 48 + 1  # each recording once, and the one that was interrupted again
+    next((tmp_path / "heard").glob("*.npz")).write_bytes(b"torn")
+    again = CliRunner().invoke(app, [*common, "-o", str(tmp_path / "two")])
+    assert again.exit_code == 0 and heard[0] == 50
+    assert "left out" in again.stderr  # what cannot be read is told each time
+    assert (tmp_path / "one" / "ear.safetensors").read_bytes() == (tmp_path / "two" / "ear.safetensors").read_bytes()
+
+
+def test_another_trunk_hears_anew() -> None:
+    one, same, other = (SimpleNamespace(trunk=nn.Linear(2, 2)) for _ in range(3))
+    same.trunk.load_state_dict(one.trunk.state_dict())
+    assert trunk_digest(one) == trunk_digest(same) != trunk_digest(other)
+
+
+def voices_apart(speakers: int, seed: int, bursts: bool = False, clips: int = 24) -> list[HeardClip]:
+    """Speakers who differ in the first six features, emotions that move them in the others more than that."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for speaker in range(speakers):
+        voice = np.concatenate([rng.normal(size=6), np.zeros(6)])
+        for number in range(clips):
+            emotion = EMOTIONS[number % len(EMOTIONS)]
+            mood = np.concatenate([np.zeros(6), 1.5 * rng.normal(size=6)])
+            pieces = voice + mood + 0.3 * rng.normal(size=(6, WIDTH))
+            name = Voice(Path(f"{speaker}-{number}"), f"{seed}-{speaker}", emotion, "one", bursts)
+            found.append(HeardClip(name, pieces.astype(np.float32), np.full(6, 0.5, np.float32)))
+    return found
+
+
+def test_an_ear_learns_to_notice_another_speaker() -> None:
+    ear = Ear(CONFIG)
+    noticing = teach_voices(ear, Clips(voices_apart(14, 1)))
+    assert ear.voices.shape == (ear.config.voices, WIDTH) and ear.config.voices > 0 and ear.config.change > 0
+    assert noticing["one"].within_10s > 0.9 and noticing["one"].false_per_minute < 1.5
+    strangers = measure_noticing(ear.voices, ear.config.change, Clips(voices_apart(6, 2)))
+    assert strangers is not None and strangers.within_10s > 0.9 and strangers.false_per_minute < 2.0
+    assert 0.5 < strangers.seconds < 8.0
+    # Moods tell nothing of who speaks: the numbers leave them out.
+    assert float(ear.voices[:4, 6:].abs().max()) < 0.2 * float(ear.voices[:4, :6].abs().max())
+
+
+def test_with_few_speakers_or_only_cries_nobody_is_noticed() -> None:
+    for clips in (voices_apart(3, 1), voices_apart(14, 1, bursts=True)):
+        ear = Ear(CONFIG)
+        assert teach_voices(ear, Clips(clips)) == {}
+        assert ear.config.voices == 0 and ear.begin().watch is None
 
 
 def test_a_licence_that_the_recordings_do_not_allow_is_doubted(network: Any, tmp_path: Path) -> None:

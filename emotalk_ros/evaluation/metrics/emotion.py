@@ -43,3 +43,15 @@ def unweighted_average_recall(confusion: NDArray[np.int64]) -> float:
     values = recalls(confusion)
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else math.nan
+
+
+def calibration_error(confidences: Sequence[float], hits: Sequence[bool], bins: int = 10) -> float:
+    """Expected calibration error (Guo et al. 2017): mean gap between confidence and accuracy, in bins of confidence,
+    weighted by how many answers lie in each; NaN of none.
+    """
+    sure, right = np.asarray(confidences, np.float64), np.asarray(hits, np.float64)
+    if not len(sure):
+        return math.nan
+    bin_of = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [abs(sure[bin_of == b].sum() - right[bin_of == b].sum()) for b in np.unique(bin_of)]
+    return float(sum(gaps) / len(sure))
