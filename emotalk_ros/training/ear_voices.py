@@ -36,16 +36,19 @@ def teach_voices(ear: Ear, clips: Clips, seed: int = 0) -> dict[str, Noticing]:
     the other half gave. Where there are too few speakers the ear stays as it is, and nothing is returned.
     """
     rows = fit_voices(clips)
-    if rows is None:
-        return {}
     halves = [clips.subset(_half(clips, side)) for side in (0, 1)]
-    fits = [(fit_voices(halves[1 - side], _FEWEST // 2), halves[side]) for side in (0, 1)]
+    pair = [fit_voices(half, _FEWEST // 2) for half in reversed(halves)]
+    numbers = min((len(voices) for voices in (rows, *pair) if voices is not None), default=0)
+    if rows is None or not numbers:
+        return {}
+    # A limit belongs to so many numbers: the same in all three.
+    fits = [(None if v is None else v[:numbers], half) for v, half in zip(pair, halves, strict=True)]
     limits = [None if voices is None else limit_of(voices, held, seed) for voices, held in fits]
     known = [limit for limit in limits if limit is not None]
     if not known:
         return {}
-    ear.voices = rows
-    ear.config = replace(ear.config, voices=len(rows), change=float(np.mean(known)))
+    ear.voices = rows[:numbers]
+    ear.config = replace(ear.config, voices=numbers, change=float(np.mean(known)))
     found: dict[str, list[Noticing]] = {}
     for side, (voices, held) in enumerate(fits):
         limit = limits[1 - side] if limits[1 - side] is not None else limits[side]
