@@ -377,3 +377,10 @@ def test_another_seed_blinks_elsewhere_and_no_motion_stage_at_all(
         found = replay_bag(bag, Subject(model, motion=motion), basis, outputs).findings
         digests.add(json.dumps(found["motion"]["mean_coefficients"], sort_keys=True))
     assert len(digests) >= 2
+
+
+def test_the_seed_of_a_replay_is_that_of_the_node_that_was_recorded(tmp_path: Path) -> None:
+    from emotalk_ros.commands.replay import _seed
+    from emotalk_ros.motion.seeds import face_seed
+
+    assert _seed(make_bag(tmp_path / "bag"), None) == face_seed("/blendshapes")
