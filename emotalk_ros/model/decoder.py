@@ -68,15 +68,18 @@ class DecoderLayer(nn.Module):
         emotion: Tensor | None = None,
         states: Sequence[AttentionState] | None = None,
         counts: Sequence[int] | None = None,
+        last: int | None = None,
     ) -> Tensor:
         """(B, T, D) hidden and (B, T, D) emotion embedding to (B, T, D). Frame t depends on frames up to t only.
 
         `states`, for a layer with a `reach`: these are the next frames, `counts` of them, of streams side by side;
-        None: a stream of its own.
+        None: a stream of its own. `last`, for one without: (B, last, D), the last frames only.
         """
         if states is None:
             states, counts = [AttentionState()], [hidden.shape[1]]
-        mixed = self._self_attention(hidden) if self.reach is None else self._local(hidden, states, counts or [])
+        mixed = self._self_attention(hidden, last) if self.reach is None else self._local(hidden, states, counts or [])
+        if last is not None:
+            hidden, emotion = hidden[:, -last:], None if emotion is None else emotion[:, -last:]
         hidden = self.norm1(hidden + self.dropout(mixed))
         if self.guided:
             assert emotion is not None
@@ -105,7 +108,7 @@ class DecoderLayer(nn.Module):
                 state.advance(count, self.reach)
         return attention.out_proj(torch.cat(mixed, 1) if mixed else hidden)
 
-    def _self_attention(self, hidden: Tensor) -> Tensor:
+    def _self_attention(self, hidden: Tensor, last: int | None = None) -> Tensor:
         attention = self.self_attn
         batch, frames, width = hidden.shape
         packed = functional.linear(hidden, attention.in_proj_weight, attention.in_proj_bias)
@@ -113,7 +116,7 @@ class DecoderLayer(nn.Module):
         slopes = head_slopes(self.heads, hidden.device)
         drop = attention.dropout if self.training else 0.0
         pieces = []
-        for start in range(0, frames, QUERY_BLOCK):
+        for start in range(0 if last is None else frames - last, frames, QUERY_BLOCK):
             stop = min(start + QUERY_BLOCK, frames)
             bias = attention_bias(slopes, start, stop, self.period).to(query.dtype)
             pieces.append(
@@ -122,4 +125,4 @@ class DecoderLayer(nn.Module):
                 )
             )
         mixed = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
-        return attention.out_proj(mixed.transpose(1, 2).reshape(batch, frames, width))
+        return attention.out_proj(mixed.transpose(1, 2).reshape(batch, -1, width))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 from transformers import initialization as init
 
+from emotalk_ros.model.analysis import Analysis, Array
 from emotalk_ros.model.conditioning import EmotionConditioned
 from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.decoder import DecoderLayer
@@ -154,7 +156,11 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
 
         content = self.content_head(content_states)
         emotion = self._mix_emotion(self.emotion_head(heard), emotion_embedding, emotion_blend)
-        coefficients = self.decode(content, emotion, person, level)
+        if memory is None or len(self.decoder) > 1:
+            coefficients = self.decode(content, emotion, person, level)
+        else:
+            last = memory.undecoded(start, size)
+            coefficients = memory.given(self.decode(content, emotion, person, level, last), start, size)
         if frame_lengths is None:
             frame_lengths = torch.full((batch,), size, device=input_values.device)
         else:
@@ -169,11 +175,18 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         )
 
     def decode(
-        self, content: Tensor, emotion: Tensor, person: Tensor | None = None, level: Tensor | None = None
+        self,
+        content: Tensor,
+        emotion: Tensor,
+        person: Tensor | None = None,
+        level: Tensor | None = None,
+        last: int | None = None,
     ) -> Tensor:
         """Embeddings (B, T, content_dim) and (B, T, E), as `forward` returns them, to coefficients (B, T, 52).
 
         Training drives one clip's content with another's emotion through this, without running the encoders again.
+
+        With `last`, of a decoder of one layer: (B, last, 52), the last frames only.
         """
         batch, size = content.shape[:2]
         styles = torch.cat(
@@ -182,6 +195,9 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         hidden = torch.cat(
             [content, torch.relu(self.emotion_condition(emotion)), styles[:, None].expand(-1, size, -1)], dim=-1
         )
+        if last is not None:
+            (layer,) = self.decoder
+            return self._activate(self.output(layer(hidden, emotion, last=last)))
         return self._activate(self.output(self._decode(hidden, emotion)))
 
     def embed_emotion(self, input_values: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -201,6 +217,34 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
             return None
         step = self.emotion_encoder.step if config.disentangle and self.emotion_encoder.on_frames else 1
         return StreamMemory(EncoderMemory(frames + config.lookahead_frames), emotion_step=step)
+
+    @torch.inference_mode()
+    def analyse_together(self, windows: Sequence[tuple[Array, Mapping[str, Any]]]) -> list[Analysis]:
+        """`analyse` of windows of several streams, each with its own `memory`: those of the same form in one pass."""
+        groups: dict[Any, list[tuple[int, Tensor, Mapping[str, Any], dict[str, Any]]]] = {}
+        for k, (audio, asked) in enumerate(windows):
+            emotion = self._control_inputs(asked.get("emotion"))
+            shapes = tuple((name, tuple(value.shape)) for name, value in sorted(emotion.items()))
+            form = (len(audio), asked["frames"], asked["memory"].form(asked["start"]), shapes)
+            groups.setdefault(form, []).append((k, self.check_audio(audio), asked, emotion))
+        done: dict[int, Analysis] = {}
+        for group in groups.values():
+            memories = [asked["memory"] for _, _, asked, _ in group]
+            starts = [asked["start"] for _, _, asked, _ in group]
+            memory = StreamMemory.side_by_side(memories, starts)
+            people = [self._person_input(asked.get("person", 0)) for _, _, asked, _ in group]
+            result = self(
+                torch.stack([values for _, values, _, _ in group]),
+                person=torch.cat([self._person_weights(person, 1) for person in people]),
+                level=torch.cat([self._level_input(asked.get("level", 1.0)) for _, _, asked, _ in group]),
+                frames=group[0][2]["frames"],
+                frame_emotion=True,
+                memory=memory,
+                **{name: torch.cat([emotion[name] for *_, emotion in group]) for name in group[0][3]},
+            )
+            memory.share_out(memories, starts)
+            done.update({k: self.analysis(result, row) for row, (k, *_) in enumerate(group)})
+        return [done[k] for k in range(len(windows))]
 
     def freeze_feature_encoders(self) -> None:
         """Freeze the wav2vec2 convolutions, as the paper trains; others hold nothing pre-trained."""

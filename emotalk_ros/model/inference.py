@@ -98,21 +98,21 @@ class SpeechToFace:
             )
         return self.analysis(result)
 
-    def analysis(self, result: EmoTalkOutput) -> Analysis:
-        """What a pass over one clip said, as arrays."""
+    def analysis(self, result: EmoTalkOutput, row: int = 0) -> Analysis:
+        """What a pass said about one of its clips, as arrays."""
         assert result.coefficients is not None
         labels = tuple(getattr(self.config, "emotion_labels", ()))
         frames = result.coefficients.shape[1]
         logits = np.zeros(len(labels), np.float32)
         frame_logits = np.zeros((frames, len(labels)), np.float32)
         if result.emotion_logits is not None:
-            logits = _numpy(result.emotion_logits[0])
+            logits = _numpy(result.emotion_logits[row])
         if result.frame_emotion_logits is not None:
-            frame_logits = _numpy(result.frame_emotion_logits[0])
+            frame_logits = _numpy(result.frame_emotion_logits[row])
         parts = [
-            None if part is None else _numpy(part[0]) for part in (result.speech, result.expression, result.features)
+            None if part is None else _numpy(part[row]) for part in (result.speech, result.expression, result.features)
         ]
-        return Analysis(_numpy(result.coefficients[0]), logits, frame_logits, labels, *parts)
+        return Analysis(_numpy(result.coefficients[row]), logits, frame_logits, labels, *parts)
 
     def check_audio(self, audio: Array | Tensor, sample_rate: int = SAMPLE_RATE, name: str = "audio") -> Tensor:
         """`audio` as an (n,) float32 tensor on the model's device; ValueError names what is wrong with it."""

@@ -8,6 +8,7 @@ layers so hear of somewhat earlier speech than a window holds. Where windows beg
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -57,15 +58,90 @@ class StreamMemory:
     emotion_step: int = 1
     """Windows a frame of the emotion's analysis."""
 
+    rows: Tensor | None = None
+    """(B, n, 52) of the last window's frames: what was given before is not decoded again."""
+    decoded: int = 0
+    """The stream's frame behind the last of them."""
+
     def begin(self, frame: int) -> None:
         """The window at hand begins with the stream's `frame`."""
         self.emotion.origin = frame * self.emotion_step
+
+    def undecoded(self, start: int, size: int) -> int:
+        """How many of a window's `size` last frames are to be decoded: the new ones and the one before them, which
+        shows how far a change of controls goes.
+        """
+        known = 0 if self.rows is None else self.decoded - start
+        if not 1 < known <= size or self.rows is None or self.rows.shape[1] < known:
+            return size
+        return size - known + 1
+
+    def given(self, made: Tensor, start: int, size: int) -> Tensor:
+        """All rows (B, size, 52) of a window from the last ones, just made."""
+        if made.shape[1] < size:
+            assert self.rows is not None
+            known = size - made.shape[1]
+            end = self.rows.shape[1] - (self.decoded - start - known)
+            made = torch.cat([self.rows[:, end - known : end], made], 1)
+        self.rows, self.decoded = made, start + size
+        return made
+
+    def form(self, start: int) -> tuple[int, ...]:
+        """Streams whose memories have the same form, seen from their windows' first frames, fit into one batch."""
+        content, emotion = self.content, self.emotion
+        before, found = start * self.emotion_step, emotion.found
+        heard = (0, 0) if found is None else (emotion.first - before, found[0].shape[1])
+        keys = content.layers[0].keys.shape[2] if content.layers else -1
+        states = -1 if content.states is None else content.states.shape[1]
+        rows = -1 if self.rows is None else self.rows.shape[1]
+        return content.next - start, content.reach, states, keys, *heard, rows, self.decoded - start
+
+    @classmethod
+    def side_by_side(cls, memories: Sequence[StreamMemory], starts: Sequence[int]) -> StreamMemory:
+        """One memory of several streams of the same form, whose windows all begin at frame 0."""
+        first, start = memories[0], starts[0]
+        content = EncoderMemory(first.content.reach, first.content.next - start)
+        content.states = _stacked([m.content.states for m in memories])
+        content.recent = _stacked([m.content.recent for m in memories])
+        for layers in zip(*(m.content.layers for m in memories), strict=True):
+            keys, values = _stacked([la.keys for la in layers]), _stacked([la.values for la in layers])
+            assert keys is not None and values is not None
+            content.layers.append(LayerMemory(keys, values))
+        emotion = WindowMemory(first=first.emotion.first - start * first.emotion_step)
+        if first.emotion.found is not None:
+            found = (m.emotion.found or () for m in memories)
+            emotion.found = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        rows = _stacked([m.rows for m in memories])
+        return cls(content, emotion, first.emotion_step, rows, first.decoded - start)
+
+    def share_out(self, memories: Sequence[StreamMemory], starts: Sequence[int]) -> None:
+        """`side_by_side` back to the memory of each stream."""
+        for k, (memory, start) in enumerate(zip(memories, starts, strict=True)):
+            content = memory.content
+            content.next = self.content.next + start
+            content.states, content.recent = _row(self.content.states, k), _row(self.content.recent, k)
+            content.layers = [
+                LayerMemory(la.keys[k : k + 1].clone(), la.values[k : k + 1].clone()) for la in self.content.layers
+            ]
+            memory.emotion.first = self.emotion.first + start * self.emotion_step
+            if self.emotion.found is not None:
+                memory.emotion.found = tuple(part[k : k + 1].clone() for part in self.emotion.found)
+            memory.rows, memory.decoded = _row(self.rows, k), self.decoded + start
+
+
+def _stacked(parts: Sequence[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if known else None
+
+
+def _row(values: Tensor | None, row: int) -> Tensor | None:
+    return None if values is None else values[row : row + 1].clone()
 
 
 def remembered_states(
     encoder: SpeechEncoder, memory: EncoderMemory, values: Tensor, first: int, positions: int, fps: int
 ) -> Tensor:
-    """States (1, positions, H) of a window (1, N) whose position 0 is the stream's `first`; new ones are computed.
+    """States (B, positions, H) of windows (B, N) whose position 0 is the stream's `first`; new ones are computed.
 
     Starts anew where the window does not go on from what is remembered.
     """
@@ -86,11 +162,11 @@ def remembered_states(
 
 
 def _extend(encoder: SpeechEncoder, memory: EncoderMemory, features: Tensor) -> Tensor:
-    """`SpeechEncoder.forward` of the positions that follow what `memory` holds: (1, n, channels) to (1, n, H)."""
+    """`SpeechEncoder.forward` of the positions that follow what `memory` holds: (B, n, channels) to (B, n, H)."""
     hidden, _ = encoder.feature_projection(features)
     reach = encoder.config.num_conv_pos_embeddings - 1
     if memory.recent is None:
-        memory.recent = hidden.new_zeros(1, reach, hidden.shape[2])
+        memory.recent = hidden.new_zeros(hidden.shape[0], reach, hidden.shape[2])
     heard = torch.cat([memory.recent, hidden], 1)
     memory.recent = heard[:, heard.shape[1] - reach :]
     hidden = hidden + encoder.positions(heard)[:, reach:]
@@ -99,7 +175,7 @@ def _extend(encoder: SpeechEncoder, memory: EncoderMemory, features: Tensor) -> 
         hidden = encoder.encoder.layer_norm(hidden)
     if not memory.layers:
         heads = encoder.config.num_attention_heads
-        empty = hidden.new_zeros(1, heads, 0, hidden.shape[2] // heads)
+        empty = hidden.new_zeros(hidden.shape[0], heads, 0, hidden.shape[2] // heads)
         memory.layers = [LayerMemory(empty, empty) for _ in encoder.encoder.layers]
     for layer, kept in zip(encoder.encoder.layers, memory.layers, strict=True):
         if stable:
@@ -112,7 +188,7 @@ def _extend(encoder: SpeechEncoder, memory: EncoderMemory, features: Tensor) -> 
 
 
 def _attend(attention: Wav2Vec2Attention, hidden: Tensor, kept: LayerMemory, reach: int) -> Tensor:
-    """Self-attention of new positions (1, n, H), each to the `reach` up to itself; their keys and values are kept."""
+    """Self-attention of new positions (B, n, H), each to the `reach` up to itself; their keys and values are kept."""
     batch, count, width = hidden.shape
     query, key, value = (
         projection(hidden).view(batch, count, attention.num_heads, -1).transpose(1, 2)

@@ -386,6 +386,25 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
         """The state of a stream that begins."""
         return NetworkState()
 
+    def limit_lookahead(self, seconds: float) -> None:
+        """Hear no more than `seconds` after a frame's instant: for a live voice in the room, at a price in quality.
+
+        The trunk's layers are masked, evenly, until what is left fits (`config.lookahead_samples` says exactly). They
+        were not trained so: `docs/streaming.md` has what it costs. Streams under way must begin anew.
+
+        Raises ValueError for less than the spectra and convolutions need, which cannot be masked.
+        """
+        trained, wanted = list(self.config.trunk_rights), round(seconds * SAMPLE_RATE)
+        rights = list(trained)
+        while self.config.lookahead_samples > wanted and any(rights):
+            rights[max(range(len(rights)), key=lambda k: (rights[k], k))] -= 1
+            self.config.trunk_rights = rights
+        if self.config.lookahead_samples > wanted:
+            least = self.config.lookahead_samples / SAMPLE_RATE
+            self.config.trunk_rights = trained
+            raise ValueError(f"lookahead {seconds:g} s: this network needs at least {least:.4f} s")
+        self.trunk.limit(rights)
+
     def stream_memory(self, frames: int) -> StreamWindows:
         """What a stream's windows of up to `frames` frames pass on to each other: see `analyse`."""
         return StreamWindows(frames)

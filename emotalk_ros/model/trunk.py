@@ -232,6 +232,13 @@ class SpeechTrunk(nn.Module):
         if not self.positions.is_meta:
             self.positions = sinusoids(self.width, len(self.positions)).to(self.positions)
 
+    def limit(self, rights: Sequence[int]) -> None:
+        """Let each layer see so many positions after its own."""
+        for layer, right in zip(self.layers, rights, strict=True):
+            assert isinstance(layer, TrunkLayer)
+            layer.self_attn.right = right
+        self.right = sum(rights)
+
     @property
     def levels(self) -> int:
         """Levels that `forward` returns: the convolutions' output and each layer's."""

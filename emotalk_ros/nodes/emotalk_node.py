@@ -52,6 +52,8 @@ def _failure_reported(transition: Transition) -> Transition:
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
+LOADED = (*network.KEYS, "model.lookahead")
+"""The parameters that a loaded network depends on."""
 LOOK = 1.0
 """Seconds between two looks for topics that match a pattern."""
 GONE = 10.0
@@ -126,7 +128,7 @@ class EmotalkNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the crew."""
         values = self._table.values
-        if any(self._loaded[key] != values[key] for key in network.KEYS) and not self._load():
+        if any(self._loaded[key] != values[key] for key in LOADED) and not self._load():
             return FAILURE
         try:
             self._classes = audio_classes(values["audio.type"])
@@ -174,8 +176,8 @@ class EmotalkNode(LifecycleNode):
     def _load(self) -> bool:
         values = self._table.values
         try:
-            self._model = network.load_network(values)
-        except network.NetworkError as error:
+            self._model = self._network(values)
+        except (network.NetworkError, ValueError) as error:
             self._model = None
             self._failed(str(error))
             return False
@@ -186,6 +188,15 @@ class EmotalkNode(LifecycleNode):
         self._loaded = values
         self._failure = ""
         return True
+
+    def _network(self, values: Values) -> Any:
+        """Raises NetworkError, or ValueError for a look-ahead that it cannot have."""
+        model = network.load_network(values)
+        if values["model.lookahead"]:
+            if not hasattr(model, "limit_lookahead"):
+                raise ValueError(f"model.lookahead: {type(model).__name__} has a look-ahead of its own; leave it at 0")
+            model.limit_lookahead(values["model.lookahead"])
+        return model
 
     def _failed(self, reason: str) -> TransitionCallbackReturn:
         self._failure = reason
@@ -278,8 +289,8 @@ class EmotalkNode(LifecycleNode):
             "again: deactivate and activate this node"
         )
         try:
-            self._model = network.load_network({**self._table.values, "model.device": "cpu"})
-        except network.NetworkError as error:
+            self._model = self._network({**self._table.values, "model.device": "cpu"})
+        except (network.NetworkError, ValueError) as error:
             self._failure = f"the device failed, and on the processor: {error}"
             return None
         self._failure = f"{self._table['model.device']} failed: the network runs on the processor"

@@ -85,6 +85,15 @@ PARAMETERS = (
     Row("model.path", "", "folder of the network; empty for the one that ships, or $EMOTALK_MODEL", live=False),
     Row("model.device", "cpu", "where the network runs: cpu, cuda, cuda:N, or auto", check=_device, live=False),
     Row("model.dtype", "float32", "number format of the network", choices=DTYPES, live=False),
+    Row(
+        "model.lookahead",
+        0.0,
+        "seconds of later audio the network hears at most, for a live voice in the room; 0: as it was trained; "
+        "0.05 is the least of the one that ships (docs/streaming.md has the price)",
+        0.0,
+        5.0,
+        live=False,
+    ),
     Row("model.threads", 1, "processor threads of the network; 0 leaves it to torch", 0, 256, live=False),
     Row(
         "audio.topics",

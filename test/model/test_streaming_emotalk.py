@@ -77,6 +77,26 @@ def test_hears_up_to_its_lookahead_and_nothing_after(model, sound, frame):
     assert not np.array_equal(model.predict(within)[frame], before[frame])
 
 
+@pytest.mark.parametrize(("seconds", "rights"), [(0.06, [0, 0, 0]), (0.1, [1, 1, 0]), (0.19, [3, 2, 2])])
+def test_the_lookahead_can_be_limited(model, sound, seconds, rights):
+    limited = StreamingEmoTalk(StreamingEmoTalkConfig(**SMALL)).eval()
+    limited.load_state_dict(model.state_dict())
+    limited.limit_lookahead(seconds)
+    assert limited.config.trunk_rights == rights and limited.config.lookahead_samples <= seconds * 16000
+    bound = 31 * 16000 // 30 + limited.config.lookahead_samples
+    later = sound.copy()
+    later[bound:] = 0.5
+    before = limited.predict(sound)
+    assert np.array_equal(limited.predict(later)[:32], before[:32])
+    same = np.abs(before - model.predict(sound)).max() < 1e-6
+    assert same == (rights == [3, 2, 2])
+
+
+def test_the_convolutions_lookahead_cannot_be_masked(model):
+    with pytest.raises(ValueError, match=r"needs at least 0\.0\d+ s"):
+        StreamingEmoTalk(StreamingEmoTalkConfig(**SMALL)).limit_lookahead(0.03)
+
+
 def test_a_batch_is_each_clip_alone(model, sound):
     batch = torch.zeros(2, 40000)
     batch[0], batch[1, :17000] = torch.as_tensor(sound), torch.as_tensor(sound[:17000])

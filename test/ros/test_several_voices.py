@@ -71,8 +71,17 @@ def voices(graph, network, tmp_path_factory):
     wait_until(lambda: node.alive and all(s.heard() for s in speakers), START, f"an active node:\n{node.log}")
     guest = Speaker(graph, "guests/one/audio", "guests/one/")
     wait_until(guest.heard, 20.0, "a voice for a topic that matches the pattern")
-    time.sleep(0.3)
-    return [*speakers, guest]
+    everybody = [*speakers, guest]
+    deadline = time.monotonic() + 60.0
+    while not all(voice.faces for voice in everybody):  # both ends of each match know of it
+        assert time.monotonic() < deadline, f"no faces; the node's log:\n{node.log}"
+        for voice in everybody:
+            voice.audio.publish(chunk_message(np.zeros(8000, np.float32), time.time_ns(), encoding="f32le"))
+        time.sleep(1.0)
+    time.sleep(1.0)
+    for voice in everybody:
+        voice.faces.clear()
+    return everybody
 
 
 def speak(voices, sounds):

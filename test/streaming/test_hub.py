@@ -8,6 +8,7 @@ import torch
 from fake_model import CausalFake
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import small_model
 
 from emotalk_ros.audio import AudioFormatError, PcmChunk
 from emotalk_ros.emotions import EMOTIONS
@@ -41,6 +42,16 @@ def model():
     return network
 
 
+@pytest.fixture(scope="module", params=["streaming", "mel", "prosody"])
+def either(request, model):
+    """Both kinds of networks that stream; small ones of the second have prototypes too."""
+    if request.param == "streaming":
+        return model
+    network = small_model(f"streaming_{request.param}")
+    network.set_prototypes(torch.randn(len(network.config.emotion_labels), network.config.decoder_dim))
+    return network
+
+
 def sound(seed, seconds):
     return (0.1 * np.random.default_rng(seed).standard_normal(round(16000 * seconds))).astype(np.float32)
 
@@ -66,7 +77,8 @@ visit = st.tuples(
 
 @settings(max_examples=25, deadline=None)
 @given(visits=st.lists(visit, min_size=1, max_size=5), most=st.sampled_from([1, 3, 64]))
-def test_each_voice_is_as_alone(model, visits, most):
+def test_each_voice_is_as_alone(either, visits, most):
+    model = either
     hub = VoiceHub(model, most=most)
     voices, left, frames = {}, {}, {}
     for number, (_, seconds, hop, _) in enumerate(visits):
@@ -119,6 +131,17 @@ def test_one_pass_serves_all_voices(model):
     finally:
         del model.hear
     assert passes and set(passes) == {6}
+
+
+def test_windows_of_the_same_form_share_a_pass():
+    """The network with windows, too: two voices in step are one batch."""
+    network, batches = small_model("streaming_mel"), []
+    network.register_forward_pre_hook(lambda module, arguments: batches.append(len(arguments[0])))
+    hub = VoiceHub(network)
+    voices = [hub.join(ear="") for _ in range(3)]
+    made = hub.push({v: sound(n, 1.5) for n, v in enumerate(voices)})
+    assert batches and set(batches) == {3}
+    same(made[voices[2]], FaceStream(network, ear="").push(sound(2, 1.5)))
 
 
 def test_a_thread_answers_all_who_wait_in_one_pass(model):
