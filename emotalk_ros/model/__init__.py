@@ -1,13 +1,23 @@
-"""The network: configuration, encoders, emotion-guided decoder, checkpoints, controls (torch, transformers)."""
+"""The network: configuration, encoders, emotion-guided decoder, checkpoints, controls (torch, transformers).
 
-from emotalk_ros.model.checkpoints import ModelNotFoundError, default_model_path, load_model
-from emotalk_ros.model.config import EmoTalkConfig
+What needs torch is imported when it is first asked for: `controls`, `analysis`, `locations`, `ear_stream` serve without.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from emotalk_ros.model.analysis import Analysis
 from emotalk_ros.model.controls import EmotionControl
-from emotalk_ros.model.emotalk import EmoTalk
-from emotalk_ros.model.inference import Analysis
-from emotalk_ros.model.output import EmoTalkOutput
-from emotalk_ros.model.published import CheckpointError
+from emotalk_ros.model.locations import CheckpointError, ModelNotFoundError, default_model_path
 from emotalk_ros.units import SAMPLE_RATE, frame_count
+
+if TYPE_CHECKING:
+    from emotalk_ros.model.checkpoints import load_model
+    from emotalk_ros.model.config import EmoTalkConfig
+    from emotalk_ros.model.emotalk import EmoTalk
+    from emotalk_ros.model.output import EmoTalkOutput
+
+_LATER = {"load_model": "checkpoints", "EmoTalkConfig": "config", "EmoTalk": "emotalk", "EmoTalkOutput": "output"}
 
 __all__ = [
     "SAMPLE_RATE",
@@ -22,3 +32,10 @@ __all__ = [
     "frame_count",
     "load_model",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs torch, by name."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

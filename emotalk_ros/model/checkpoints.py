@@ -1,4 +1,4 @@
-"""Model folders: where they are, and loading one strictly."""
+"""Loading a model folder strictly."""
 
 from __future__ import annotations
 
@@ -10,46 +10,11 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.utils import logging
 
-from emotalk_ros.model.published import CheckpointError
+from emotalk_ros.model.locations import CheckpointError, ModelNotFoundError, checked_folder, default_model_path
 from emotalk_ros.model.speech import SpeechNetwork
 from emotalk_ros.model.weights import REMEDY, check_config, check_finite, check_sizes, read_json, weight_files
 
-DEFAULT_MODEL = Path("models") / "emotalk-streaming"
-"""The folder of the model that ships, in the source tree and under share/emotalk_ros."""
-
-MODEL_VARIABLE = "EMOTALK_MODEL"
-"""Environment variable that names a model folder."""
-
-
-class ModelNotFoundError(FileNotFoundError):
-    """No model folder; the message says where was looked and how to get one."""
-
-
-def default_model_path() -> Path:
-    """The folder of the model to use when none is named.
-
-    In this order: $EMOTALK_MODEL; models/emotalk-streaming of the source tree this module lies in; share/emotalk_ros/
-    models/emotalk-streaming of the installation it lies in, or of a prefix in $AMENT_PREFIX_PATH.
-
-    Raises:
-        ModelNotFoundError: none of them is a model folder.
-    """
-    named = os.environ.get(MODEL_VARIABLE)
-    if named:
-        return _checked(Path(named).expanduser(), f"${MODEL_VARIABLE}")
-    module = Path(__file__).resolve()
-    share = Path("share") / "emotalk_ros" / DEFAULT_MODEL
-    prefixes = [Path(entry) for entry in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if entry]
-    candidates = [module.parents[2] / DEFAULT_MODEL]
-    candidates += [prefix / share for prefix in (*module.parents, *prefixes)]
-    for candidate in candidates:
-        if (candidate / "config.json").is_file():
-            return candidate
-    raise ModelNotFoundError(
-        f"no model found: ${MODEL_VARIABLE} is not set, and there is no {DEFAULT_MODEL} in the source tree or under "
-        "share/emotalk_ros. Name a folder with config.json and model.safetensors; `emotalk train` makes one, "
-        "`emotalk convert EmoTalk.pth OUT` makes one of the published checkpoint"
-    )
+__all__ = ["ModelNotFoundError", "default_model_path", "load_model", "model_classes"]
 
 
 def load_model(
@@ -69,7 +34,7 @@ def load_model(
         CheckpointError: config.json or the weights are damaged, contradict each other or hold NaN; names file, key and
             remedy.
     """
-    folder = default_model_path() if path is None else _checked(Path(path).expanduser(), "the path")
+    folder = default_model_path() if path is None else checked_folder(Path(path).expanduser(), "the path")
     kinds = model_classes()
     file = folder / "config.json"
     raw = read_json(file)
@@ -109,13 +74,3 @@ def model_classes() -> dict[str, type[SpeechNetwork]]:
     from emotalk_ros.model.streaming_emotalk import StreamingEmoTalk
 
     return {"emotalk": EmoTalk, "emotalk-streaming": StreamingEmoTalk, **baseline_classes()}
-
-
-def _checked(folder: Path, origin: str) -> Path:
-    missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
-    if missing and not (folder / "model.safetensors.index.json").is_file():
-        raise ModelNotFoundError(
-            f"{origin} names {folder}, which is no model folder: {' and '.join(missing)} not found there. "
-            "`emotalk train` makes one, `emotalk convert EmoTalk.pth OUT` makes one of the published checkpoint"
-        )
-    return folder

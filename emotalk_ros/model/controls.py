@@ -5,17 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from emotalk_ros.emotions import canonical
-
-if TYPE_CHECKING:
-    from emotalk_ros.model.emotalk import EmoTalk
 
 MAX_INTENSITY = 2.0
 
@@ -87,10 +82,11 @@ class EmotionControl:
         """Whether this is just the emotion heard."""
         return not self.labels and self.clip is None and self.intensity == 1
 
-    def model_inputs(self, model: EmoTalk) -> dict[str, Tensor]:
+    def model_inputs(self, model: Any) -> dict[str, Any]:
         """The arguments of `EmoTalk.forward` that realise this control for a batch of one.
 
-        They do not depend on the content, so a stream computes them once.
+        They do not depend on the content, so a stream computes them once. Tensors on the model's device, or numpy
+        arrays for a model that computes with those.
 
         Raises:
             ValueError: the model has no prototypes, or none of that label; the clip does not suit the model.
@@ -99,8 +95,8 @@ class EmotionControl:
             return {}
         if not hasattr(model, "embed_emotion"):
             raise ValueError(f"{type(model).__name__} has no emotion input; leave the emotion to the voice")
-        inputs: dict[str, Tensor] = {}
-        chosen: Tensor | None = None
+        inputs: dict[str, Any] = {}
+        chosen: Any = None
         if self.labels:
             chosen = self._prototype_mix(model)
         elif self.clip is not None:
@@ -108,35 +104,54 @@ class EmotionControl:
             if self.stretch:
                 inputs["emotion_values"] = values
             else:
-                with torch.inference_mode():
-                    chosen = model.embed_emotion(values).mean(1)[0]
+                chosen = _embedded(model, values)
         if getattr(model, "splits_expression", False):  # the network scales the expression itself
             if self.intensity != 1:
-                inputs["intensity"] = torch.tensor([float(self.intensity)], device=model.device)
+                inputs["intensity"] = _numbers(model, float(self.intensity))
             if chosen is not None:
                 inputs["emotion_embedding"] = chosen[None, None]
-                inputs["emotion_blend"] = torch.tensor([float(self.blend)], device=model.device)
+                inputs["emotion_blend"] = _numbers(model, float(self.blend))
             return inputs
         if chosen is None:  # heard, or a stretched clip: pull towards neutral, or push away from it
             if self.intensity != 1:
                 inputs["emotion_embedding"] = _prototype(model, "neutral")[None, None]
-                inputs["emotion_blend"] = torch.tensor([1 - self.intensity], device=model.device)
+                inputs["emotion_blend"] = _numbers(model, 1.0 - self.intensity)
             return inputs
         if self.intensity != 1:
             neutral = _prototype(model, "neutral")
             chosen = neutral + self.intensity * (chosen - neutral)
         return {
             "emotion_embedding": chosen[None, None],
-            "emotion_blend": torch.tensor([float(self.blend)], device=model.device),
+            "emotion_blend": _numbers(model, float(self.blend)),
         }
 
-    def _prototype_mix(self, model: EmoTalk) -> Tensor:
+    def _prototype_mix(self, model: Any) -> Any:
         total = sum(self.labels.values())
         parts = [weight / total * _prototype(model, label) for label, weight in self.labels.items() if weight > 0]
-        return torch.stack(parts).sum(0)
+        return sum(parts[1:], parts[0])
 
 
-def _prototype(model: EmoTalk, label: str) -> Tensor:
+def _embedded(model: Any, values: Any) -> Any:
+    """(E,) mean emotion embedding of a clip."""
+    if not hasattr(model, "device"):
+        return model.embed_emotion(values).mean(1)[0]
+    import torch
+
+    with torch.inference_mode():
+        return model.embed_emotion(values).mean(1)[0]
+
+
+def _numbers(model: Any, value: float) -> Any:
+    """(1,) float32, as the model computes."""
+    array = np.array([value], dtype=np.float32)
+    if not hasattr(model, "device"):
+        return array
+    import torch
+
+    return torch.as_tensor(array, device=model.device)
+
+
+def _prototype(model: Any, label: str) -> Any:
     if not bool(model.prototypes_set):
         raise ValueError(
             f"this model stores no emotion prototypes, so it cannot perform {label!r} or change the intensity; "

@@ -18,13 +18,12 @@ from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from emotalk_ros.files import replacing, replacing_folder
-from emotalk_ros.model.checkpoints import ModelNotFoundError
 from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.emotalk import EmoTalk
+from emotalk_ros.model.locations import CheckpointError, ModelNotFoundError
 from emotalk_ros.model.published import (
     EXTRAS_FILE,
     OWN_BUFFERS,
-    CheckpointError,
     check_fit,
     from_published,
     read_config,

@@ -27,82 +27,26 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from emotalk_ros.emotions import EMOTIONS, HIGH_AROUSAL
-from emotalk_ros.model.published import CheckpointError
+from emotalk_ros.emotions import HIGH_AROUSAL
+from emotalk_ros.model.ear_config import (
+    CONFIG,
+    KNOWN_EARS,
+    RATE,
+    SAMPLES,
+    VALENCE,
+    WEIGHTS,
+    EarConfig,
+    EarError,
+    ear_path,
+)
+from emotalk_ros.model.locations import CheckpointError
 from emotalk_ros.model.weights import check_finite, check_limits, check_sizes, read_json
-from emotalk_ros.share import candidate_paths
-
-RATE = 50
-"""Encoder states a second."""
-SAMPLES = 320
-"""Samples at 16 kHz from one state to the next; state k is centred at sample 320 k."""
-CONFIG, WEIGHTS = "config.json", "ear.safetensors"
-KNOWN_EARS = ("free", "research")
-"""Names that stand for the folders models/ear-<name>."""
-
-VALENCE: dict[str, float] = {
-    "neutral": 0.5, "calm": 0.7, "happy": 1.0, "sad": 0.3,
-    "angry": 0.25, "fearful": 0.3, "disgust": 0.3, "surprised": 0.65,
-}  # fmt: skip
-"""How pleasant each emotion is, 0..1: its side of Russell's circumplex (1980). All emotions together are 0.5."""
 
 _FORMAT = 1
 _BLOCK = 64  # states that one matrix product sums up
 _QUIETEST = -60.0  # dB re full scale below which nothing counts as speech
 _FALL = 2.0  # dB a second by which the loudest so far is forgotten
 _LOG = logging.getLogger(__name__)
-
-
-class EarError(CheckpointError):
-    """An ear's folder is missing or does not fit; the message says what and how to get one."""
-
-
-@dataclass(frozen=True)
-class EarConfig:
-    """What an ear is made for and how it listens.
-
-    `layers` are the encoder's states that it reads (0: after the convolutions, k: after layer k), `width` theirs.
-    Times are seconds: `window` of speech that a reading goes by (exponential), `pause` in which a silence makes old
-    speech count less, `evidence` of speech after which a reading counts half
-    (with none all emotions are as likely), `trust` of speech of one voice after
-    which its picture counts half, `memory` of speech that the picture goes by. `below_loud` dB under the loudest so far
-    speech begins. `voices` numbers tell voices apart, and another one speaks where their squared distance from the
-    picture exceeds `change` (0: nobody looks). `sources` and `figures` are what the card says.
-    """
-
-    name: str
-    licence: str
-    layers: tuple[int, ...]
-    width: int
-    labels: tuple[str, ...] = EMOTIONS
-    window: float = 2.5
-    pause: float = 0.4
-    evidence: float = 1.5
-    trust: float = 6.0
-    memory: float = 90.0
-    below_loud: float = 30.0
-    voices: int = 0
-    change: float = 0.0
-    sources: tuple[dict[str, Any], ...] = ()
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Checks what would fail later in worse words."""
-        unknown = sorted(set(self.labels) - set(EMOTIONS))
-        if unknown or len(set(self.labels)) != len(self.labels):
-            raise EarError(f"an ear's labels must be different home labels, got {list(self.labels)}")
-        if not self.layers or min(self.layers) < 0 or self.width < 1:
-            raise EarError(f"an ear reads at least one layer, got layers {list(self.layers)} of width {self.width}")
-        for name in ("window", "pause", "evidence", "trust", "memory", "below_loud"):
-            if not getattr(self, name) > 0:
-                raise EarError(f"{name} must be above 0, got {getattr(self, name)}")
-        if self.voices < 0 or self.change < 0:
-            raise EarError(f"voices and change must not be below 0, got {self.voices} and {self.change}")
-
-    @property
-    def features(self) -> int:
-        """Length of a feature vector: all layers side by side."""
-        return len(self.layers) * self.width
 
 
 _SCHEMA = TypeAdapter(EarConfig)
@@ -433,24 +377,6 @@ def state_levels(samples: Tensor, states: int) -> Tensor:
     first = torch.arange(states, device=samples.device) * SAMPLES
     power = (energy[first + 2 * SAMPLES] - energy[first]) / (2 * SAMPLES)
     return (10.0 * torch.log10(power.clamp(min=0.0) + 1e-10)).float()
-
-
-def ear_path(name_or_path: str | os.PathLike[str]) -> Path:
-    """The folder of an ear: `free`, `research` (models/ear-<name> of the source tree or the installation) or a path.
-
-    Raises EarError that names how to get one.
-    """
-    name = os.fspath(name_or_path)
-    if name in KNOWN_EARS:
-        candidates = candidate_paths(Path("models") / f"ear-{name}")
-        remedy = f"there is no models/ear-{name} in the source tree or under share/emotalk_ros"
-    else:
-        candidates = [Path(name).expanduser()]
-        remedy = f"{name!r} is none of {', '.join(KNOWN_EARS)} and no folder with {CONFIG} and {WEIGHTS}"
-    for candidate in candidates:
-        if (candidate / CONFIG).is_file() and (candidate / WEIGHTS).is_file():
-            return candidate
-    raise EarError(f"no ear: {remedy}; `emotalk train ear --data FOLDER` makes one")
 
 
 def load_ear(name_or_path: str | os.PathLike[str] = "free") -> Ear:

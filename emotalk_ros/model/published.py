@@ -19,6 +19,7 @@ from torch import Tensor
 
 from emotalk_ros.emotions import PUBLISHED_EMOTIONS
 from emotalk_ros.model.config import EmoTalkConfig
+from emotalk_ros.model.locations import CheckpointError
 
 DEAD = re.compile(r"(^|\.)(lm_head\.(weight|bias)|masked_spec_embed)$")
 """Keys of the published file that nothing reads."""
@@ -46,10 +47,6 @@ _WEIGHT_NORM = (
     ("pos_conv_embed.conv.weight_g", "pos_conv_embed.conv.parametrizations.weight.original0"),
     ("pos_conv_embed.conv.weight_v", "pos_conv_embed.conv.parametrizations.weight.original1"),
 )
-
-
-class CheckpointError(ValueError):
-    """A checkpoint does not fit; the message lists what is missing, unexpected or of another shape."""
 
 
 def to_ours(key: str) -> str | None:

@@ -12,6 +12,7 @@ from emotalk_ros.units import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from emotalk_ros.model.ear import Ear
+    from emotalk_ros.model.ear_stream import StreamingEar
 
 MEMORY = 2.0
 """Seconds of speech over which what was heard is forgotten (time constant)."""
@@ -62,14 +63,16 @@ class EarListener:
     """An ear on one voice: the speaker's picture lasts from stream to stream, what was said lately does not.
 
     Args:
-        ear: see `model.ear`.
+        ear: see `model.ear`; it listens in numpy.
         fps: frames per second of the network.
         watch: notice that another person speaks, where the ear can, and begin the picture of him anew.
     """
 
-    def __init__(self, ear: Ear, fps: int, watch: bool = True) -> None:
-        self._ear, self._fps = ear, fps
-        self._state = ear.begin(watch=watch)
+    def __init__(self, ear: Ear | StreamingEar, fps: int, watch: bool = True) -> None:
+        from emotalk_ros.model.ear_stream import StreamingEar
+
+        self._ear, self._fps = StreamingEar.of(ear), fps
+        self._state = self._ear.begin(watch=watch)
         self.reset()
 
     @property
@@ -84,8 +87,7 @@ class EarListener:
 
     def reset(self) -> None:
         """A new stream of the same voice."""
-        self._state.recent = self._state.recent * 0.0
-        self._state.recent_seconds = 0.0
+        self._state.forget_speech()
         count = len(self.labels)
         nothing = np.array([*np.full(count, 1 / count), np.nan, np.nan, 0.0], dtype=np.float32)
         self._rows, self._newest = nothing[None], -1  # the last readings, and the number of the newest
@@ -110,19 +112,14 @@ class EarListener:
             samples: gives the stream's samples from one index to another (silence where there are none).
             frames: numbers of the frames.
         """
-        import torch
-
-        from emotalk_ros.model.ear import SAMPLES, state_levels
+        from emotalk_ros.model.ear_stream import SAMPLES, levels_of
 
         count, first = len(states), newest - len(states) + 1
         if count:
             # Levels look at 20 ms before and after a state: one more state on either side, that is not used.
-            around = torch.from_numpy(samples((first - 1) * SAMPLES, (newest + 2) * SAMPLES))
-            levels = state_levels(around, count + 2)[1 : count + 1]
-            reading = self._ear.hear(torch.from_numpy(np.ascontiguousarray(states)).float(), levels, self._state)
-            parts = (reading.arousal, reading.valence, reading.trust)
-            found = np.column_stack([reading.probabilities.numpy(), *(part.numpy() for part in parts)])
-            self._rows = np.concatenate([self._rows[-_KEPT:], found.astype(np.float32)])
+            around = samples((first - 1) * SAMPLES, (newest + 2) * SAMPLES)
+            found = self._ear.hear(states, levels_of(around, count + 2)[1 : count + 1], self._state)
+            self._rows = np.concatenate([self._rows[-_KEPT:], found])
             self._newest = newest
         last = len(self._rows) - 1
         return self._rows[[min(max(last + k * STATES // self._fps - self._newest, 0), last) for k in frames]]

@@ -26,6 +26,7 @@ from emotalk_ros.units import NS, SAMPLE_RATE
 
 if TYPE_CHECKING:
     from emotalk_ros.model.ear import Ear
+    from emotalk_ros.model.ear_stream import StreamingEar
 
 Array = NDArray[np.float32]
 
@@ -166,7 +167,7 @@ class Engine:
         model: FaceModel,
         settings: StreamSettings | None = None,
         controls: Controls | None = None,
-        ear: Ear | None = None,
+        ear: Ear | StreamingEar | None = None,
         voice: VoiceSettings | None = None,
         watch_speaker: bool = True,
     ) -> None:

@@ -27,7 +27,7 @@ from emotalk_ros.streaming.schedule import StreamSettings, WindowSchedule
 from emotalk_ros.units import NS, SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from emotalk_ros.model.ear import Ear
+    from emotalk_ros.model.ear_stream import StreamingEar
 
 OFFLINE_CAUSAL = StreamSettings(hop=20.0, context=10.0)
 OFFLINE_FULL = StreamSettings(hop=10.0, context=10.0, lookahead=2.0)
@@ -482,14 +482,14 @@ def _summed(frame: FaceFrame, controls: Controls) -> FaceFrame:
     return replace(frame, coefficients=both)
 
 
-def ear_of(model: FaceModel, name: str) -> Ear | None:
+def ear_of(model: FaceModel, name: str) -> StreamingEar | None:
     """The ear called `name` (or in that folder) for a model with a speech trunk; None where there is none to use.
 
-    Raises `model.ear.EarError` where another ear than the default is asked for and cannot be had.
+    Raises `model.ear_config.EarError` where another ear than the default is asked for and cannot be had.
     """
     if not name or getattr(model, "trunk", None) is None:
         return None
-    from emotalk_ros.model.ear import EarError
+    from emotalk_ros.model.ear_config import EarError
 
     try:
         return _loaded_ear(name)
@@ -500,10 +500,10 @@ def ear_of(model: FaceModel, name: str) -> Ear | None:
 
 
 @lru_cache(maxsize=8)
-def _loaded_ear(name: str) -> Ear:
-    from emotalk_ros.model.ear import load_ear
+def _loaded_ear(name: str) -> StreamingEar:
+    from emotalk_ros.model.ear_stream import load_streaming_ear
 
-    return load_ear(name)
+    return load_streaming_ear(name)
 
 
 def offline_settings(model: FaceModel, fps: float | None = None) -> StreamSettings:

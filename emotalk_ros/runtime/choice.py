@@ -1,0 +1,145 @@
+"""What computes a network: torch, or ONNX Runtime without it; chosen by a measurement where nobody says."""
+
+from __future__ import annotations
+
+import logging
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emotalk_ros.model.locations import CheckpointError, checked_folder, default_model_path
+from emotalk_ros.runtime.graphs import RuntimeUnavailable
+from emotalk_ros.units import SAMPLE_RATE
+
+BACKENDS = ("auto", "torch", "onnx", "onnx-int8")
+"""Names of what may be asked for."""
+_HOPS, _WARM_UP, _HOP = 12, 3, SAMPLE_RATE // 10
+_WINDOW = 2.0
+_SMALL = 20e6
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A network that is ready, what computes it ("torch", "onnx" or "onnx-int8"), and why, in words."""
+
+    network: Any
+    backend: str
+    reason: str
+
+
+def load_network(
+    path: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    backend: str = "auto",
+    dtype: str = "float32",
+    compare: bool = True,
+) -> Chosen:
+    """A network on its device, by torch or ONNX Runtime.
+
+    Args:
+        path: model folder; None: the one that ships.
+        device: auto, cpu, cuda or cuda:N; anything but cpu is torch's.
+        threads: CPU threads; None: 1 for a small network, half of the cores for a large one.
+        backend: one of `BACKENDS`. "auto": on a CPU the faster one of torch and ONNX Runtime at float32, measured for a few
+            hops of a stream; the only one where there is one; torch on a GPU. Eight bits change the result, so they are
+            only taken when asked for.
+        dtype: of torch; anything but float32 is torch's.
+        compare: False: "auto" takes ONNX Runtime where it can be had, without importing torch for a measurement. For one
+            clip that import alone takes longer than the clip.
+
+    Raises:
+        ValueError: a name that is not known, or a combination that cannot be.
+        RuntimeUnavailable: what was asked for is not installed, or there are no graphs.
+        ModelNotFoundError, CheckpointError: see `model.load_model`.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend {backend!r}: use one of {', '.join(BACKENDS)}")
+    folder = default_model_path() if path is None else checked_folder(Path(path).expanduser(), "the path")
+    if backend == "torch":
+        return Chosen(_torch(folder, device, threads, dtype), "torch", "asked for")
+    if backend.startswith("onnx"):
+        if device not in ("auto", "cpu") or dtype != "float32":
+            raise ValueError(
+                f"backend {backend} computes float32 on the CPU, not {dtype} on {device}: use backend torch"
+            )
+        return Chosen(_onnx(folder, threads, "int8" if backend == "onnx-int8" else "float32"), backend, "asked for")
+    if device not in ("auto", "cpu") or dtype != "float32":
+        return Chosen(_torch(folder, device, threads, dtype), "torch", f"device {device}, {dtype}")
+    try:
+        light = _onnx(folder, threads)
+    except (RuntimeUnavailable, CheckpointError) as error:
+        return Chosen(_torch(folder, device, threads, dtype), "torch", f"no ONNX Runtime: {error}")
+    if not have_torch():
+        return Chosen(light, "onnx", "torch is not installed")
+    if not compare:
+        return Chosen(light, "onnx", "it starts without torch")
+    heavy = _torch(folder, device, threads, dtype)
+    if heavy.device.type != "cpu":
+        return Chosen(heavy, "torch", f"device {heavy.device}")
+    took = {"onnx": hop_milliseconds(light), "torch": hop_milliseconds(heavy)}
+    best = min(took, key=lambda name: took[name])
+    reason = f"a hop of 0.1 s takes {took['onnx']:.1f} ms by ONNX Runtime, {took['torch']:.1f} ms by torch"
+    _LOG.info("backend %s: %s", best, reason)
+    return Chosen(light if best == "onnx" else heavy, best, reason)
+
+
+def have_torch() -> bool:
+    """Whether torch and transformers are installed."""
+    return all(find_spec(name) is not None for name in ("torch", "transformers"))
+
+
+def hop_milliseconds(network: Any, hops: int = _HOPS) -> float:
+    """Median time of a hop of 0.1 s of a stream."""
+    ahead = getattr(network.config, "lookahead_samples", None) or 0
+    fps = network.config.fps
+    wanted = network.frame_count(max(1, round(_WINDOW * SAMPLE_RATE) - ahead))
+    noise = np.random.default_rng(0).standard_normal(round(_WINDOW * SAMPLE_RATE) + (hops + _WARM_UP) * _HOP)
+    audio = (0.1 * noise).astype(np.float32)
+    memory, took = network.stream_memory(wanted), []
+    for k in range(hops + _WARM_UP):
+        piece = audio[k * _HOP : k * _HOP + round(_WINDOW * SAMPLE_RATE)]
+        place = {} if memory is None else {"memory": memory, "start": k * fps // 10, "frames": wanted}
+        begun = time.perf_counter()
+        network.analyse(piece, **place)
+        took.append((time.perf_counter() - begun) * 1e3)
+    return statistics.median(took[_WARM_UP:])
+
+
+def _onnx(folder: Path, threads: int | None, precision: str = "float32") -> Any:
+    from emotalk_ros.runtime.network import OnnxNetwork
+
+    return OnnxNetwork(folder, precision, threads or 1)
+
+
+def _torch(folder: Path, device: str, threads: int | None, dtype: str) -> Any:
+    if not have_torch():
+        raise RuntimeUnavailable(
+            "torch and transformers are not installed: pip install 'emotalk_ros[torch]', or use the network that ships "
+            "with ONNX Runtime (backend onnx)"
+        )
+    import torch
+
+    from emotalk_ros.model import load_model
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device {device!r}: use auto, cpu, cuda or cuda:N") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}: this machine (or this build of torch) has no CUDA; use cpu")
+    network = load_model(folder, device, getattr(torch, dtype))
+    if threads is None:  # more threads than idle cores make a small network several times slower
+        small = sum(parameter.numel() for parameter in network.parameters()) < _SMALL
+        threads = 1 if small else max(1, (os.cpu_count() or 2) // 2)
+    torch.set_num_threads(threads)
+    return network

@@ -1,0 +1,99 @@
+"""Sizes of the streaming network as its config.json tells them, and the grids of its features and frames; no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from emotalk_ros.emotions import EMOTIONS
+from emotalk_ros.model.locations import CheckpointError
+from emotalk_ros.units import SAMPLE_RATE, ratio_ceil
+
+MEL_WINDOW, MEL_HOP = 400, 160
+"""Samples of a spectrum's window, and between two."""
+FEATURE_STRIDE = 2 * MEL_HOP
+"""Samples between features."""
+MEL_REACH = 2 * MEL_HOP + MEL_WINDOW // 2
+"""Samples after a feature's instant that the spectra and convolutions hear."""
+MODEL_TYPE = "emotalk-streaming"
+
+
+@dataclass(frozen=True)
+class NetworkSizes:
+    """The fields of `model.streaming_config.StreamingEmoTalkConfig` that computing needs."""
+
+    fps: int = 30
+    trunk_width: int = 384
+    trunk_heads: int = 6
+    trunk_ff: int = 1536
+    mel_bands: int = 80
+    trunk_segment: int = 100
+    trunk_rights: tuple[int, ...] = (3, 2, 2)
+    content_dim: int = 192
+    level_dim: int = 16
+    person_dim: int = 16
+    emotion_dim: int = 96
+    emotion_channels: int = 96
+    emotion_memory: float = 6.0
+    emotion_prior: float = 0.5
+    decoder_layers: int = 2
+    decoder_heads: int = 4
+    decoder_ff: int = 384
+    decoder_reach: int = 60
+    period: int = 30
+    seal: float = 0.02
+    num_persons: int = 24
+    num_levels: int = 2
+    num_coefficients: int = 52
+    emotion_labels: tuple[str, ...] = EMOTIONS
+
+    resampling = "grid"
+    min_samples = 1
+
+    @classmethod
+    def read(cls, folder: Path) -> NetworkSizes:
+        """Of a model folder. Raises CheckpointError for a network of another kind."""
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if settings.get("model_type") != MODEL_TYPE:
+            raise CheckpointError(
+                f"{folder} holds a network of type {settings.get('model_type')!r}; ONNX Runtime computes "
+                f"{MODEL_TYPE!r} only: use model.backend torch"
+            )
+        return cls.of(settings)
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> NetworkSizes:
+        """From the fields of a configuration."""
+        known = {field.name for field in fields(cls)} & settings.keys()
+        return cls(**{k: tuple(settings[k]) if isinstance(settings[k], list) else settings[k] for k in known})
+
+    @property
+    def ahead(self) -> int:
+        """Features that the trunk sees after the one it gives."""
+        return sum(self.trunk_rights)
+
+    @property
+    def cached(self) -> int:
+        """Positions of a segment, those after its last feature included."""
+        return 2 * self.trunk_segment + self.ahead
+
+    @property
+    def levels(self) -> int:
+        """Levels of the trunk's features."""
+        return len(self.trunk_rights) + 1
+
+    @property
+    def decoder_dim(self) -> int:
+        """Width of the decoder."""
+        return self.content_dim + self.level_dim + self.person_dim
+
+    @property
+    def lookahead_samples(self) -> int:
+        """As `StreamingEmoTalkConfig.lookahead_samples`."""
+        gap = max(
+            FEATURE_STRIDE * ratio_ceil(t * SAMPLE_RATE, self.fps * FEATURE_STRIDE) - t * SAMPLE_RATE // self.fps
+            for t in range(self.fps)
+        )
+        return gap + FEATURE_STRIDE * self.ahead + MEL_REACH
