@@ -10,6 +10,9 @@ from importlib import import_module
 PACKAGES = {
     "torch": "torch",
     "transformers": "transformers",
+    "onnxruntime": "onnxruntime",
+    "onnx": "onnx",
+    "onnxscript": "onnxscript",
     "safetensors": "safetensors",
     "numpy": "numpy",
     "scipy": "scipy",
@@ -30,7 +33,8 @@ PACKAGES = {
     "websockets": "websockets",
     "pythonosc": "python-osc",
 }
-"""Names of modules, and of the packages on PyPI that bring them: the dependencies in pyproject.toml."""
+"""Names of modules, and of the packages on PyPI that bring them: the dependencies in pyproject.toml, and its extras
+onnx, torch, reports and convert."""
 
 MISSING = 3
 """Exit status of a program whose packages are missing."""
@@ -42,7 +46,7 @@ def remedy(module: str) -> str | None:
     if name in PACKAGES:
         return (
             f"the Python package {PACKAGES[name]} is missing for {sys.executable}: install it with "
-            f"`{sys.executable} -m pip install <folder of emotalk_ros>`, in a virtual environment made with "
+            f"`{sys.executable} -m pip install '<folder of emotalk_ros>[full]'`, in a virtual environment made with "
             '--system-site-packages where pip refuses the system (README, "On a ROS 2 installation"); '
             "then build the workspace again in that environment"
         )

@@ -63,7 +63,7 @@ if ! fresh packages "$key"; then
   say "installing Python packages (torch, transformers, ...): a few minutes the first time"
   "${pip[@]}" install "pip>=23.1" "setuptools>=68,<80" wheel
   "${pip[@]}" install "$torch"
-  "${pip[@]}" install --config-settings editable_mode=compat -e '.[train,corpus,test]' "setuptools<80" "$torch"
+  "${pip[@]}" install --config-settings editable_mode=compat -e '.[full,train,corpus,test]' "setuptools<80" "$torch"
   echo "$key" > "$stamps/packages"
 fi
 

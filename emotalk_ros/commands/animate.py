@@ -82,6 +82,9 @@ def animate(
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Model folder; default: the one that ships.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="auto (the one that starts sooner), torch, onnx, or onnx-int8 (faster, a little off).")
+    ] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; default: 1 for a small model, else half the cores.")
     ] = None,
@@ -169,7 +172,7 @@ def animate(
         voice = VoiceSettings(voice_detector.value, voice_threshold)
         style = (person, level, emotion, emotion_audio, intensity)
         performance = Performance(
-            *(model, device, threads, style, fps, live, tail, channel, levelling, order.value, seed, stages, voice)
+            *(model, device, threads, backend, style, fps, live, tail, channel, levelling, order.value, seed, stages, voice)
         )
         failed: list[str] = []
         for done in _perform_all(todo, performance, jobs, errors):
@@ -272,6 +275,7 @@ class Performance:
     model: Path | None
     device: str
     threads: int | None
+    backend: str
     style: tuple[int, float, str, Path | None, float]
     """Person, level, emotion, recording of the emotion, intensity."""
     fps: float | None
@@ -338,28 +342,13 @@ def parse_emotion(text: str) -> dict[str, float]:
     return weights
 
 
-def load_network(path: Path | None, device: str, threads: int | None) -> Any:
-    """The network on its device (auto, cpu, cuda, cuda:N). Raises ValueError, or what `load_model` raises."""
-    import os
+def load_network(
+    path: Path | None, device: str, threads: int | None, backend: str = "auto", compare: bool = False
+) -> Any:
+    """The network on its device (auto, cpu, cuda, cuda:N), by the backend asked for: see `runtime.load_network`."""
+    from emotalk_ros.runtime import load_network as load
 
-    import torch
-
-    from emotalk_ros.model import load_model
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device {device!r}: use auto, cpu, cuda or cuda:N") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r}: this machine (or this build of torch) has no CUDA; use cpu")
-    network = load_model(path, device)
-    if threads is None:  # more threads than idle cores make a small network several times slower
-        small = sum(parameter.numel() for parameter in network.parameters()) < 20e6
-        threads = 1 if small else max(1, (os.cpu_count() or 2) // 2)
-    torch.set_num_threads(threads)
-    return network
+    return load(path, device, threads, backend, compare=compare).network
 
 
 def controls_of(
@@ -388,7 +377,7 @@ class Performer:
 
     def __init__(self, performance: Performance) -> None:
         self.performance = performance
-        self.network = load_network(performance.model, performance.device, performance.threads)
+        self.network = load_network(performance.model, performance.device, performance.threads, performance.backend)
         self.controls = controls_of(self.network, *performance.style)
 
     def perform(self, job: AnimationJob, progress: Progress | None = None) -> Done:

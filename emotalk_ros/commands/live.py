@@ -32,6 +32,9 @@ def live(
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Model folder; default: the one that ships.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="auto (the faster one, by a short measurement), torch, onnx, or onnx-int8.")
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the network.")] = None,
     hop: Annotated[float, typer.Option(help="Seconds of audio between two runs of the network.")] = 0.1,
     voice_detector: DetectorOption = Detector.silero,
@@ -70,7 +73,7 @@ def live(
         )
         address = server.bind()
         with errors.status("loading the model"):
-            network = load_network(model, device, threads)
+            network = load_network(model, device, threads, backend, compare=True)
             stream = StreamSettings(hop=hop)
             detector = VoiceSettings(voice_detector.value, voice_threshold)
             Voice(network, stream, detector=detector).warm_up()

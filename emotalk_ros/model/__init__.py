@@ -1,6 +1,6 @@
 """The network: configuration, encoders, emotion-guided decoder, checkpoints, controls (torch, transformers).
 
-What needs torch is imported when it is first asked for: `controls`, `analysis`, `locations`, `ear_stream` serve without.
+What needs torch is imported when it is first asked for: `controls`, `analysis`, `locations` and `ear_stream` do not.
 """
 
 from importlib import import_module

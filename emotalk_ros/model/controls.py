@@ -133,7 +133,7 @@ class EmotionControl:
 
 def _embedded(model: Any, values: Any) -> Any:
     """(E,) mean emotion embedding of a clip."""
-    if not hasattr(model, "device"):
+    if getattr(model, "computes_arrays", False):
         return model.embed_emotion(values).mean(1)[0]
     import torch
 
@@ -144,7 +144,7 @@ def _embedded(model: Any, values: Any) -> Any:
 def _numbers(model: Any, value: float) -> Any:
     """(1,) float32, as the model computes."""
     array = np.array([value], dtype=np.float32)
-    if not hasattr(model, "device"):
+    if getattr(model, "computes_arrays", False):
         return array
     import torch
 

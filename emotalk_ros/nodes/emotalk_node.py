@@ -362,7 +362,7 @@ class EmotalkNode(LifecycleNode):
         return (
             f"listening to {', '.join(topics)} [{values['audio.type']}], publishing on {', '.join(faces) or 'none yet'}"
             f"{also}: {float(schedule.fps):g} frames/s, hop {schedule.hop_seconds:.3f} s, look-ahead "
-            f"{schedule.lookahead_seconds:.3f} s, on {self._model.device}"
+            f"{schedule.lookahead_seconds:.3f} s, on {self._model.device}, {self._model.computed_by}"
         )
 
     def _report(self) -> Report:
@@ -386,6 +386,7 @@ class EmotalkNode(LifecycleNode):
         report.show(
             {
                 "device": self._model.device,
+                "backend": self._model.computed_by,
                 "model": self._model.config.name_or_path or type(self._model).__name__,
                 "hop_s": schedule.hop_seconds,
                 "lookahead_s": schedule.lookahead_seconds,

@@ -23,6 +23,7 @@ from emotalk_ros.motion.stages.rest import RestSettings
 from emotalk_ros.motion.stages.smoothing import SmoothingSettings
 from emotalk_ros.nodes.audio_inputs import TYPE_NAMES
 from emotalk_ros.nodes.parameters import Row, Value, Values
+from emotalk_ros.runtime import BACKENDS
 from emotalk_ros.streaming import Controls, StreamSettings, WindowSchedule
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -84,6 +85,14 @@ PARAMETERS = (
     Row("exit_on_failure", False, "end the program with status 1 when it can't activate at the start", live=False),
     Row("model.path", "", "folder of the network; empty for the one that ships, or $EMOTALK_MODEL", live=False),
     Row("model.device", "cpu", "where the network runs: cpu, cuda, cuda:N, or auto", check=_device, live=False),
+    Row(
+        "model.backend",
+        "auto",
+        "what computes the network: torch; onnx: ONNX Runtime; onnx-int8: that in eight bits, faster and a little off; "
+        "auto: the faster one of torch and onnx, by a short measurement",
+        choices=BACKENDS,
+        live=False,
+    ),
     Row("model.dtype", "float32", "number format of the network", choices=DTYPES, live=False),
     Row(
         "model.lookahead",

@@ -16,24 +16,21 @@ class NetworkError(RuntimeError):
     """The network can't be had; the message says why and what helps."""
 
 
-KEYS = ("model.path", "model.device", "model.dtype", "model.threads")
+KEYS = ("model.path", "model.device", "model.backend", "model.dtype", "model.threads")
 """The parameters that a loaded network depends on."""
 
 
 def load_network(values: Values) -> Any:
     """The network on its device, run once so that the first hop is not the slow one. Raises NetworkError."""
-    import torch
+    from emotalk_ros.model import CheckpointError, ModelNotFoundError
+    from emotalk_ros.runtime import RuntimeUnavailable
+    from emotalk_ros.runtime import load_network as load
 
-    from emotalk_ros.model import CheckpointError, ModelNotFoundError, load_model
-
-    if values["model.threads"]:
-        torch.set_num_threads(values["model.threads"])
-    device = _device(values["model.device"])
-    dtype = getattr(torch, values["model.dtype"])
+    device, threads = _device(values["model.device"]), values["model.threads"] or None
     try:
-        model = load_model(values["model.path"] or None, device, dtype)
-        model.analyse(np.zeros(16000, dtype=np.float32))
-    except (ModelNotFoundError, CheckpointError, ValueError) as error:
+        chosen = load(values["model.path"] or None, device, threads, values["model.backend"], values["model.dtype"])
+        chosen.network.analyse(np.zeros(16000, dtype=np.float32))
+    except (ModelNotFoundError, CheckpointError, RuntimeUnavailable, ValueError) as error:
         raise NetworkError(str(error)) from error
     except RuntimeError as error:  # no memory, or a number format that the device lacks
         raise NetworkError(f"the network does not run on {device} with {values['model.dtype']}: {error}") from error
@@ -41,31 +38,33 @@ def load_network(values: Values) -> Any:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    return model
+    return chosen.network
 
 
 def _device(name: str) -> str:
-    import torch
+    if name in ("auto", "cpu"):
+        return name
+    try:
+        import torch
+    except ImportError:
+        raise NetworkError(f"model.device is {name}, but torch is not installed; use cpu or auto") from None
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise NetworkError(f"model.device is {name}, but torch sees no CUDA device; use cpu or auto")
-        index, count = int(name.partition(":")[2] or 0), torch.cuda.device_count()
-        if index >= count:
-            raise NetworkError(f"model.device is {name}, but there are {count} CUDA devices, counted from 0")
+    if not torch.cuda.is_available():
+        raise NetworkError(f"model.device is {name}, but torch sees no CUDA device; use cpu or auto")
+    index, count = int(name.partition(":")[2] or 0), torch.cuda.device_count()
+    if index >= count:
+        raise NetworkError(f"model.device is {name}, but there are {count} CUDA devices, counted from 0")
     return name
 
 
 def release(device: str) -> None:
     """Give memory back after a network is gone: that of the device, and what the C library keeps of freed blocks
     (without it a process grew by 15 MB with each network it loaded anew)."""
-    import torch
-
     gc.unfreeze()
     gc.collect()
     if device == "cuda":
+        import torch
+
         torch.cuda.empty_cache()
     with suppress(OSError, AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)

@@ -19,6 +19,7 @@ from emotalk_ros.units import SAMPLE_RATE
 
 BACKENDS = ("auto", "torch", "onnx", "onnx-int8")
 """Names of what may be asked for."""
+_NAMES = {"torch": "torch", "onnx": "ONNX Runtime", "onnx-int8": "ONNX Runtime in eight bits"}
 _HOPS, _WARM_UP, _HOP = 12, 3, SAMPLE_RATE // 10
 _WINDOW = 2.0
 _SMALL = 20e6
@@ -32,6 +33,11 @@ class Chosen:
     network: Any
     backend: str
     reason: str
+
+    @property
+    def words(self) -> str:
+        """For a log; the network keeps it as `computed_by`."""
+        return f"computed by {_NAMES[self.backend]}: {self.reason}"
 
 
 def load_network(
@@ -48,18 +54,27 @@ def load_network(
         path: model folder; None: the one that ships.
         device: auto, cpu, cuda or cuda:N; anything but cpu is torch's.
         threads: CPU threads; None: 1 for a small network, half of the cores for a large one.
-        backend: one of `BACKENDS`. "auto": on a CPU the faster one of torch and ONNX Runtime at float32, measured for a few
-            hops of a stream; the only one where there is one; torch on a GPU. Eight bits change the result, so they are
-            only taken when asked for.
+        backend: one of `BACKENDS`. "auto": on a CPU the faster one of torch and ONNX Runtime at float32, measured for a
+            few hops of a stream; the only one where there is one; torch on a GPU. Eight bits change the result, so they
+            are only taken when asked for.
         dtype: of torch; anything but float32 is torch's.
-        compare: False: "auto" takes ONNX Runtime where it can be had, without importing torch for a measurement. For one
-            clip that import alone takes longer than the clip.
+        compare: False: "auto" takes ONNX Runtime where it can be had, without importing torch for a measurement. For
+            one clip that import alone takes longer than the clip.
 
     Raises:
         ValueError: a name that is not known, or a combination that cannot be.
         RuntimeUnavailable: what was asked for is not installed, or there are no graphs.
         ModelNotFoundError, CheckpointError: see `model.load_model`.
     """
+    chosen = _choose(path, device, threads, backend, dtype, compare)
+    chosen.network.computed_by = chosen.words
+    _LOG.info("%s", chosen.words)
+    return chosen
+
+
+def _choose(
+    path: str | os.PathLike[str] | None, device: str, threads: int | None, backend: str, dtype: str, compare: bool
+) -> Chosen:
     if backend not in BACKENDS:
         raise ValueError(f"backend {backend!r}: use one of {', '.join(BACKENDS)}")
     folder = default_model_path() if path is None else checked_folder(Path(path).expanduser(), "the path")
@@ -87,7 +102,6 @@ def load_network(
     took = {"onnx": hop_milliseconds(light), "torch": hop_milliseconds(heavy)}
     best = min(took, key=lambda name: took[name])
     reason = f"a hop of 0.1 s takes {took['onnx']:.1f} ms by ONNX Runtime, {took['torch']:.1f} ms by torch"
-    _LOG.info("backend %s: %s", best, reason)
     return Chosen(light if best == "onnx" else heavy, best, reason)
 
 

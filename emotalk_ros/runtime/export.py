@@ -1,8 +1,8 @@
 """The files that ONNX Runtime computes a `StreamingEmoTalk` from: graphs without weights.
 
-`torch.onnx` traces the graphs of `runtime.torch_graphs`. Their weights are those of model.safetensors, so they are left
-out and only named; `runtime.graphs` puts them in. For eight bits each linear layer is rewritten to quantise its input as
-it comes (`DynamicQuantizeLinear`) and to multiply whole numbers (`MatMulInteger`).
+`torch.onnx` traces the graphs of `runtime.torch_graphs`. Their weights are those of model.safetensors, so they are
+left out and only named; `runtime.graphs` puts them in. For eight bits each linear layer is rewritten to quantise its
+input as it comes (`DynamicQuantizeLinear`) and to multiply whole numbers (`MatMulInteger`).
 """
 
 from __future__ import annotations
@@ -10,23 +10,98 @@ from __future__ import annotations
 import io
 import json
 import logging
+import shutil
+import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emotalk_ros.files import replacing_folder
-from emotalk_ros.runtime.torch_graphs import AdapterGraph, DecoderGraph, StemGraph, TrunkGraph
+from emotalk_ros.model import load_model
+from emotalk_ros.model.locations import CheckpointError
 from emotalk_ros.model.streaming_emotalk import StreamingEmoTalk
-from emotalk_ros.runtime.graphs import EIGHT_BIT, FACTORS, FOLDER, MANIFEST, QUANTISED, made_for
+from emotalk_ros.runtime.graphs import EIGHT_BIT, FACTORS, FOLDER, MANIFEST, PRECISIONS, QUANTISED, made_for
+from emotalk_ros.runtime.network import OnnxNetwork
 from emotalk_ros.runtime.sizes import NetworkSizes
+from emotalk_ros.runtime.torch_graphs import AdapterGraph, DecoderGraph, StemGraph, TrunkGraph
+
+Samples = NDArray[np.float32]
 
 _OPSET = 17
+_TRIAL_SECONDS = 9.0
 _INSIDE = "model."
 _STAYS = ("trunk.spectra.filters",)
 """Constants that no checkpoint has: they stay in the graph."""
+
+
+TOLERANCE = 1e-5
+"""Largest difference of a coefficient to torch's that graphs may make."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The files, and the largest difference of a coefficient to torch's over a stream of so many seconds."""
+
+    files: list[Path]
+    seconds: float
+    difference: float
+    difference_int8: float
+
+
+def make_graphs(folder: Path) -> Made:
+    """Makes the graphs of the network in `folder` and tries them on a stream before they take their place there.
+
+    Raises:
+        ModuleNotFoundError: onnx or onnxruntime is missing.
+        CheckpointError: the network is of another kind, or the graphs do not compute what it does.
+    """
+    import onnxruntime  # noqa: F401 (missing? then before the work)
+
+    model = load_model(folder)
+    if not isinstance(model, StreamingEmoTalk):
+        raise CheckpointError(f"{folder} holds {type(model).__name__}: only the streaming network has ONNX graphs")
+    with tempfile.TemporaryDirectory() as scratch:
+        trial = Path(scratch) / "model"
+        trial.mkdir()
+        for name in ("config.json", "model.safetensors"):
+            (trial / name).symlink_to((folder / name).resolve())
+        export_onnx(model, trial)
+        audio = _trial_sound(_TRIAL_SECONDS)
+        wanted = model.predict(audio)
+        plain, coarse = (_difference(OnnxNetwork(trial, precision), audio, wanted) for precision in PRECISIONS)
+        if not plain <= TOLERANCE:
+            raise CheckpointError(
+                f"the graphs of {folder} differ by {plain:.1e} from torch, allowed: {TOLERANCE:.0e}"
+            )
+        with replacing_folder(folder / FOLDER) as new:
+            for path in sorted((trial / FOLDER).iterdir()):
+                shutil.copyfile(path, new / path.name)
+    return Made(sorted((folder / FOLDER).iterdir()), _TRIAL_SECONDS, plain, coarse)
+
+
+def _difference(network: OnnxNetwork, audio: Samples, wanted: Samples) -> float:
+    """Largest difference to the coefficients `wanted`, of a stream that comes in pieces of 0.1 s."""
+    state = network.new_state()
+    padded = np.pad(audio, (0, network.config.lookahead_samples))
+    pieces = [padded[at : at + 1600] for at in range(0, len(padded), 1600)]
+    made = np.concatenate([network.hear([piece], [state], [{}])[0].coefficients for piece in pieces])
+    count = min(len(made), len(wanted))
+    return float(np.abs(made[:count] - wanted[:count]).max())
+
+
+def _trial_sound(seconds: float) -> Samples:
+    """Syllables of a buzzing voice with noise, and pauses: longer than two segments of the trunk."""
+    time = np.arange(round(16000 * seconds)) / 16000
+    loud = np.clip(np.sin(2 * np.pi * 2.3 * time), 0, 1) * (np.sin(2 * np.pi * time / 3.1) > -0.7)
+    voice = np.sign(np.sin(2 * np.pi * (140 + 30 * np.sin(2 * np.pi * 0.7 * time)) * time))
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    return (0.1 * loud * (voice + 0.3 * noise)).astype(np.float32)
 
 
 def export_onnx(model: StreamingEmoTalk, folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.model.analysis import Analysis
+from emotalk_ros.model.stream_windows import StreamWindows, analyse_windows
 from emotalk_ros.runtime.graphs import Graphs
 from emotalk_ros.runtime.segments import SegmentPool, VoiceSegments
 from emotalk_ros.runtime.sizes import FEATURE_STRIDE, MEL_HOP, MEL_REACH, MEL_WINDOW, NetworkSizes
@@ -48,6 +49,17 @@ class OnnxState:
     """Content and statistics of the last frames, as far as the decoder reaches."""
 
 
+@dataclass(frozen=True)
+class Processor:
+    """Where it is computed, as torch's devices tell it."""
+
+    type: str = "cpu"
+    index: None = None
+
+    def __str__(self) -> str:
+        return self.type
+
+
 class OnnxNetwork:
     """The network that ships, as a `streaming.FaceModel`, without torch.
 
@@ -62,11 +74,15 @@ class OnnxNetwork:
 
     splits_expression = True
     min_samples = 1
+    computes_arrays = True
+    """Emotion controls are numpy arrays."""
+    computed_by = ""
+    """What computes it and why, in words."""
 
     def __init__(self, folder: Path, precision: str = "float32", threads: int = 1) -> None:
         self._graphs = Graphs(folder, precision, threads)
         self.config: NetworkSizes = self._graphs.sizes
-        self.backend = f"onnx {precision}" if precision != "float32" else "onnx"
+        self.device = Processor()
         self.folder, self.precision = folder, precision
         self.trunk = self._pool = SegmentPool(self._graphs)
         weights = self._graphs.weights
@@ -84,36 +100,37 @@ class OnnxNetwork:
         weakref.finalize(state, self._pool.give_back, state.segments.rows)
         return state
 
-    def hear(self, pieces: Sequence[Any]) -> list[Analysis]:
-        """The next samples of several streams, in one batch.
+    def hear(
+        self, samples: Sequence[Array], states: Sequence[OnnxState], controls: Sequence[Mapping[str, Any]]
+    ) -> list[Analysis]:
+        """The next samples (n,) of several streams in one batch: the frames that each completes, as it would alone.
 
         Args:
-            pieces: each with `samples` (n,) mono 16 kHz, `state` of its stream and `controls`: person (1,) index or
-                (1, persons) weights, level (1,), emotion_embedding (1, 1, E), emotion_blend (1,), intensity (1,), all
-                but the state optional.
-
-        Returns:
-            Of each stream the frames that became complete.
+            samples: of each stream, as many as there are: none has to wait for another.
+            states: of each stream (`new_state`), carried on.
+            controls: of each stream: `person`, `level`, and what `EmotionControl.model_inputs` gives.
         """
-        states: list[OnnxState] = [piece.state for piece in pieces]
-        stems = self._stems([np.asarray(piece.samples, dtype=np.float32) for piece in pieces], states)
+        stems = self._stems([np.asarray(piece, dtype=np.float32) for piece in samples], states)
         features = self._pool.step([state.segments for state in states], stems)
-        frames = self._frames(features, states)
-        made = self._decoded(frames, states, [piece.controls for piece in pieces])
+        made = self._decoded(self._frames(features, states), states, controls)
         return [self._analysis(*parts, new) for parts, new in zip(made, features, strict=True)]
 
-    def decode_again(self, state: OnnxState, controls: dict[str, Any]) -> tuple[Array, Array]:
+    def hear_again(self, state: OnnxState, controls: Mapping[str, Any]) -> tuple[Array, Array]:
         """The stream's last frames with other controls: speech and expression (n, 52); it goes on from there."""
-        assert state.content is not None and state.summed is not None
         state.caches, state.known = None, 0
+        if state.content is None or state.summed is None:
+            nothing = np.zeros((0, self.config.num_coefficients), np.float32)
+            return nothing, nothing
         (speech, expression, _, _), *_ = self._decode([(state.content, state.summed)], [state], [controls])
         return speech, expression
 
     def stream_memory(self, frames: int) -> Any:
         """What a stream's windows of up to `frames` frames pass on to each other: see `analyse`."""
-        from emotalk_ros.model.stream_windows import StreamWindows
-
         return StreamWindows(frames)
+
+    def analyse_together(self, windows: Sequence[tuple[Array, Mapping[str, Any]]]) -> list[Analysis]:
+        """Windows of several streams (audio, and the arguments of `analyse`) in one batch."""
+        return analyse_windows(self, windows)
 
     # -- clips -------------------------------------------------------------------------------------------------------
 
@@ -143,11 +160,10 @@ class OnnxNetwork:
     ) -> Analysis:
         """As `SpeechToFace.analyse`: a clip, or with `memory`, `start` and `frames` one of a stream's windows."""
         values = self.check_audio(audio, sample_rate)
-        controls = self.control_inputs(person, level, emotion)
         if window:
-            analysis: Analysis = window["memory"].analyse(self, values, window["start"], window["frames"], controls)
-            return analysis
-        return self._clip(values, controls)[0]
+            asked = {"person": person, "level": level, "emotion": emotion, **window}
+            return analyse_windows(self, [(values, asked)])[0]
+        return self._clip(values, self._controls(person, level, emotion))[0]
 
     def embed_emotion(self, values: Array) -> Array:
         """(1, N) samples to the emotion embedding heard in them, frame by frame, (1, T, E)."""
@@ -170,18 +186,12 @@ class OnnxNetwork:
             raise ValueError(f"{name} holds NaN or infinite samples")
         return values.astype(np.float32)
 
-    def control_inputs(self, person: Any, level: float, emotion: Any) -> dict[str, Any]:
-        """Checked controls as `hear` takes them. Raises ValueError with the range."""
-        if not 0 <= level <= 1:
-            raise ValueError(f"level must be 0..1, got {level}")
-        controls = {} if emotion is None else dict(emotion.model_inputs(self))
-        if "emotion_values" in controls:
-            raise ValueError(
-                "an emotion clip is stretched by torch only: use model.backend torch, or leave out stretch"
-            )
-        return {"person": self._person(person)[None], "level": np.array([level], np.float32), **controls}
+    def _controls(self, person: Any, level: float, emotion: Any) -> dict[str, Any]:
+        """Controls as `hear` takes them."""
+        return {"person": person, "level": level, **({} if emotion is None else emotion.model_inputs(self))}
 
     def _person(self, person: Any) -> Array:
+        """(persons,) weights. Raises ValueError with the range."""
         count = self.config.num_persons
         if np.ndim(person) == 0:
             if int(person) != person or not 0 <= person < count:
@@ -194,7 +204,14 @@ class OnnxNetwork:
             raise ValueError(f"person weights must be non-negative and sum to 1, got {weights.tolist()}")
         return weights
 
-    def _clip(self, values: Array, controls: dict[str, Any]) -> tuple[Analysis, Array]:
+    @staticmethod
+    def _level(level: Any) -> float:
+        value = _number(level, 1.0)
+        if not 0 <= value <= 1:
+            raise ValueError(f"level must be 0..1, got {value}")
+        return value
+
+    def _clip(self, values: Array, controls: Mapping[str, Any]) -> tuple[Analysis, Array]:
         """A whole clip, silence after it; and the emotion embeddings heard (T, E)."""
         frames, state = self.frame_count(len(values)), self.new_state()
         last = -(-(frames - 1) * SAMPLE_RATE // self.config.fps) + self.config.lookahead_samples
@@ -298,7 +315,7 @@ class OnnxNetwork:
         return np.concatenate([trust * mean, trust * deviation], 1).astype(np.float32)
 
     def _decoded(
-        self, frames: Sequence[tuple[Array, Array]], states: Sequence[OnnxState], controls: Sequence[dict[str, Any]]
+        self, frames: Sequence[tuple[Array, Array]], states: Sequence[OnnxState], controls: Sequence[Mapping[str, Any]]
     ) -> list[tuple[Array, Array, Array, Array, float]]:
         """Speech, expression, logits, emotion heard, and the expression's intensity, of each stream."""
         reach = self.config.decoder_reach
@@ -311,7 +328,7 @@ class OnnxNetwork:
         return [(*parts, intensity) for parts, intensity in zip(made, strong, strict=True)]
 
     def _decode(
-        self, frames: Sequence[tuple[Array, Array]], states: Sequence[OnnxState], controls: Sequence[dict[str, Any]]
+        self, frames: Sequence[tuple[Array, Array]], states: Sequence[OnnxState], controls: Sequence[Mapping[str, Any]]
     ) -> list[tuple[Array, Array, Array, Array]]:
         """The decoder over streams that have as many new frames in one batch, long pieces part by part."""
         outputs: list[list[list[Array]]] = [[] for _ in frames]
@@ -333,20 +350,22 @@ class OnnxNetwork:
         return [tuple(np.concatenate(each) for each in zip(nothing, *rows, strict=True)) for rows in outputs]  # type: ignore[misc]
 
     def _decode_alike(
-        self, parts: list[tuple[Array, Array]], states: list[OnnxState], controls: list[dict[str, Any]]
+        self, parts: list[tuple[Array, Array]], states: list[OnnxState], controls: list[Mapping[str, Any]]
     ) -> list[list[Array]]:
         c = self.config
         for state in states:
             if state.caches is None:
                 state.caches = self._no_caches()
+        if any("emotion_values" in each for each in controls):
+            raise ValueError("an emotion clip is stretched by torch only: use backend torch, or leave out stretch")
         count = len(states[0].caches or ())
         feed: dict[str, Array] = {
             "content": np.stack([content for content, _ in parts]),
             "summed": np.stack([summed for _, summed in parts]),
             "given": np.zeros((len(parts), c.emotion_dim), np.float32),
             "blend": np.zeros(len(parts), np.float32),
-            "person": np.stack([self._weights(each.get("person")) for each in controls]),
-            "level": np.array([_number(each.get("level"), 1.0) for each in controls], np.float32),
+            "person": np.stack([self._person(each.get("person", 0)) for each in controls]),
+            "level": np.array([self._level(each.get("level", 1.0)) for each in controls], np.float32),
             "known": np.array([state.known for state in states], np.int64),
         }
         for k, each in enumerate(controls):
@@ -374,13 +393,6 @@ class OnnxNetwork:
             for width in widths
             for _ in (0, 1)
         ]
-
-    def _weights(self, person: Any) -> Array:
-        """(persons,) weights from None, (1,) an index or (1, persons) weights."""
-        if person is None:
-            return self._person(0)
-        given = np.asarray(person)
-        return given[0].astype(np.float32) if given.ndim == 2 else self._person(given.reshape(-1)[0])
 
     def _analysis(
         self, speech: Array, expression: Array, logits: Array, heard: Array, intensity: float, features: Array

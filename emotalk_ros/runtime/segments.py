@@ -1,8 +1,8 @@
 """The trunk's segments of all voices: rows of buffers that one graph works on, whatever place each voice is at.
 
-A voice has two rows: its segments of even and of odd number take turns. A segment looks `ahead` features beyond its end,
-when the next one of the same row has begun already; that one starts late and catches up, since its first features only
-fill its keys and values. So two rows do, and both go through the graph in one batch.
+A voice has two rows: its segments of even and of odd number take turns. A segment looks `ahead` features beyond its
+end, when the next one of the same row has begun already; that one starts late and catches up, since its first features
+only fill its keys and values. So two rows do, and both go through the graph in one batch.
 """
 
 from __future__ import annotations

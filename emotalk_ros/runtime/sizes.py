@@ -49,6 +49,7 @@ class NetworkSizes:
     num_coefficients: int = 52
     emotion_labels: tuple[str, ...] = EMOTIONS
 
+    name_or_path = ""
     resampling = "grid"
     min_samples = 1
 

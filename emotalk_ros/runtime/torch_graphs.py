@@ -1,8 +1,9 @@
 """`StreamingEmoTalk` as four graphs for ONNX Runtime: stem, trunk, adapters, decoder.
 
-The graphs compute; what a stream keeps lies outside, in arrays (`emotalk_ros.runtime.network`). Nothing in them depends on
-where in a stream a voice is but masks made of the places that come as inputs, so voices at any place, and both of the
-trunk's segments that are under way, go through in one batch. A row's places count from its segment's or stream's start.
+The graphs compute; what a stream keeps lies outside, in arrays (`emotalk_ros.runtime.network`). Nothing in them
+depends on where in a stream a voice is but masks made of the places that come as inputs, so voices at any place, and
+both of the trunk's segments that are under way, go through in one batch. A row's places count from its segment's or
+stream's start.
 
 Notation: B voices, R segments (rows), n new features, t new frames, W the trunk's width, S the sum of its look-aheads.
 """
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emotalk_ros.model.decoder import DecoderLayer, head_slopes
+from emotalk_ros.model.causal import head_slopes
+from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.streaming_emotalk import _CLOSE, _DOUBT, _JAW, EXPRESSIVE, OPENING, StreamingEmoTalk
 from emotalk_ros.model.trunk import TrunkLayer
 

@@ -62,19 +62,19 @@ def test_a_missing_folder_says_how_to_get_one(tmp_path):
 
 
 def test_the_variable_comes_first(folder, monkeypatch, tmp_path):
-    monkeypatch.setenv(checkpoints.MODEL_VARIABLE, str(folder))
+    monkeypatch.setenv(locations.MODEL_VARIABLE, str(folder))
     assert default_model_path() == folder
     assert load_model().config.frontend == "mel"
-    monkeypatch.setenv(checkpoints.MODEL_VARIABLE, str(tmp_path / "gone"))
+    monkeypatch.setenv(locations.MODEL_VARIABLE, str(tmp_path / "gone"))
     with pytest.raises(ModelNotFoundError, match="EMOTALK_MODEL"):
         default_model_path()
 
 
 def test_source_tree_then_share_folders(folder, monkeypatch, tmp_path):
-    monkeypatch.delenv(checkpoints.MODEL_VARIABLE, raising=False)
+    monkeypatch.delenv(locations.MODEL_VARIABLE, raising=False)
     monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
     module = tmp_path / "install" / "lib" / "python3" / "site-packages" / "emotalk_ros" / "model" / "checkpoints.py"
-    monkeypatch.setattr(checkpoints, "__file__", str(module))
+    monkeypatch.setattr(locations, "__file__", str(module))
     with pytest.raises(ModelNotFoundError, match="EMOTALK_MODEL"):
         default_model_path()
     elsewhere = tmp_path / "other_prefix" / "share" / "emotalk_ros" / "models" / "emotalk-streaming"
