@@ -107,7 +107,14 @@ def _choose(
 
 def have_torch() -> bool:
     """Whether torch and transformers are installed."""
-    return all(find_spec(name) is not None for name in ("torch", "transformers"))
+    return all(_there(name) for name in ("torch", "transformers"))
+
+
+def _there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ImportError:
+        return False
 
 
 def hop_milliseconds(network: Any, hops: int = _HOPS) -> float:

@@ -76,9 +76,7 @@ def make_graphs(folder: Path) -> Made:
         wanted = model.predict(audio)
         plain, coarse = (_difference(OnnxNetwork(trial, precision), audio, wanted) for precision in PRECISIONS)
         if not plain <= TOLERANCE:
-            raise CheckpointError(
-                f"the graphs of {folder} differ by {plain:.1e} from torch, allowed: {TOLERANCE:.0e}"
-            )
+            raise CheckpointError(f"the graphs of {folder} differ by {plain:.1e} from torch, allowed: {TOLERANCE:.0e}")
         with replacing_folder(folder / FOLDER) as new:
             for path in sorted((trial / FOLDER).iterdir()):
                 shutil.copyfile(path, new / path.name)

@@ -14,9 +14,9 @@ from emotalk_ros.model import (
     EmoTalk,
     EmoTalkConfig,
     ModelNotFoundError,
-    checkpoints,
     default_model_path,
     load_model,
+    locations,
 )
 
 AUDIO = speechlike(8_000)

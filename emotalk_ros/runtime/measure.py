@@ -1,0 +1,237 @@
+"""What a hop costs: backends, hops and numbers of voices against the plain pass, each case in a process of its own.
+
+python -m emotalk_ros.runtime.measure '{"way": "onnx", "hop": 0.1, "voices": 1, ...}'   # one case, one JSON object
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotalk_ros.runtime.choice import have_torch, load_network
+from emotalk_ros.streaming.schedule import StreamSettings, WindowSchedule
+from emotalk_ros.units import SAMPLE_RATE
+
+Array = NDArray[np.float32]
+
+WAYS = ("torch", "plain", "onnx", "onnx-int8")
+"""plain: each window by itself, nothing kept, by torch. torch, onnx, onnx-int8: only what is new, by that backend."""
+PRESETS = ("tiny", "base", "large")
+_WARM_UP = 25
+"""Hops before the first one that counts: windows are full, segments of the trunk overlap."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured.
+
+    Attributes:
+        model: folder, the name of a preset (random weights), or "" for the network that ships.
+        way: one of `WAYS`.
+        hop, context: seconds.
+        voices: streams in one pass.
+        hops: how many count.
+        threads: of the processor.
+        device: cpu or cuda.
+    """
+
+    model: str = ""
+    way: str = "torch"
+    hop: float = 0.1
+    context: float = 2.0
+    voices: int = 1
+    hops: int = 60
+    threads: int = 1
+    device: str = "cpu"
+
+    @property
+    def network(self) -> str:
+        """The network's name in a table."""
+        return Path(self.model).name if self.model else "shipped"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it costs: milliseconds of a hop of all voices together, and memory.
+
+    Attributes:
+        p50, p95, p99, cpu: of a hop; `cpu` is the mean processor time, which a loaded machine falsifies less.
+        factor: real-time factor, mean time of a hop over the hop.
+        resident_mb: of the process at the end; voice_mb: what each voice added.
+        difference: largest and mean difference of the coefficients to the stream that torch computes; None: not known.
+        problem: why it could not be measured; "" otherwise.
+    """
+
+    case: Case
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+    cpu: float = 0.0
+    factor: float = 0.0
+    resident_mb: float = 0.0
+    voice_mb: float = 0.0
+    difference: tuple[float, float] | None = None
+    problem: str = field(default="")
+
+
+def cases(
+    models: Iterable[str], ways: Iterable[str], hops: Iterable[float], voices: Iterable[int], count: int, threads: int
+) -> list[Case]:
+    """All that belongs into one table: every way at every hop with one voice, then several voices at the hop of 0.1 s.
+
+    A preset has no graphs: it is measured by torch alone.
+    """
+    wanted, hops, ways = [], list(hops), list(ways)
+    for model in models:
+        name = "" if model == "shipped" else model
+        able = [way for way in ways if model not in PRESETS or not way.startswith("onnx")]
+        number = count if model != "large" else max(4, count // 10)
+        base = {"model": name, "hops": number, "threads": threads}
+        wanted += [Case(way=way, hop=hop, **base) for hop in hops for way in able]  # type: ignore[arg-type]
+        if model != "large":
+            wanted += [
+                Case(way=way, hop=0.1, voices=several, **base)  # type: ignore[arg-type]
+                for several in voices
+                if several > 1
+                for way in able
+                if way != "plain"
+            ]
+    return wanted
+
+
+def gpu_cases(models: Iterable[str], count: int) -> list[Case]:
+    """Voices on the GPU, where torch sees one."""
+    return [
+        Case(model="" if model == "shipped" else model, voices=voices, hops=count, device="cuda")
+        for model in models
+        for voices in (1, 16, 64, 256)
+    ]
+
+
+def measure_all(wanted: Iterable[Case]) -> Iterator[Cost]:
+    """The costs, one by one, each from a process of its own.
+
+    Differences are those to torch's stream of the same network and hop, where that was measured before.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for case in wanted:
+            output = Path(folder) / f"{case.network}-{case.hop:.3f}-{case.way}-{case.voices}.npy"
+            cost = _in_process(case, output)
+            reference = Path(folder) / f"{case.network}-{case.hop:.3f}-torch-1.npy"
+            if not cost.problem and reference.is_file() and reference != output and output.is_file():
+                ours, theirs = np.load(output), np.load(reference)
+                count = min(len(ours), len(theirs))
+                apart = np.abs(ours[:count] - theirs[:count])
+                cost = Cost(**{**cost.__dict__, "difference": (float(apart.max()), float(apart.mean()))})
+            yield cost
+
+
+def _in_process(case: Case, output: Path) -> Cost:
+    command = [sys.executable, "-m", __name__, json.dumps(asdict(case)), str(output)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(case.threads)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+        return Cost(case, problem=lines[-1][:200])
+    return Cost(case, **json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(case: Case, output: Path | None = None) -> Cost:
+    """One case in this process; voice 0's coefficients go to `output`."""
+    network = _network(case)
+    schedule = WindowSchedule.build(StreamSettings(case.hop, case.context), network.config)
+    windows = [schedule.window(k) for k in range(_WARM_UP + case.hops)]
+    audio = [speech_like(windows[-1].end / SAMPLE_RATE + 1.0, seed) for seed in range(case.voices)]
+    before = resident_mb()
+    memories = [None if case.way == "plain" else network.stream_memory(schedule.longest) for _ in audio]
+    took, busy, rows = [], [], []
+    for window in windows:
+        pieces = [samples[window.start : window.end] for samples in audio]
+        places: list[dict[str, Any]] = [
+            {} if memory is None else {"memory": memory, "start": window.base, "frames": window.stop - window.base}
+            for memory in memories
+        ]
+        begun, worked = time.perf_counter(), time.process_time()
+        if memories[0] is not None and hasattr(network, "analyse_together"):
+            made = network.analyse_together(list(zip(pieces, places, strict=True)))
+        else:
+            made = [network.analyse(piece, **place) for piece, place in zip(pieces, places, strict=True)]
+        took.append((time.perf_counter() - begun) * 1e3)
+        busy.append((time.process_time() - worked) * 1e3)
+        rows.append(made[0].coefficients[window.first - window.base : window.stop - window.base])
+    if output is not None:
+        np.save(output, np.concatenate(rows))
+    counted = np.array(took[_WARM_UP:])
+    end = resident_mb()
+    p50, p95, p99 = (float(np.percentile(counted, q)) for q in (50, 95, 99))
+    return Cost(
+        case, p50, p95, p99, float(np.mean(busy[_WARM_UP:])), float(counted.mean() / 1e3 / schedule.hop_seconds),
+        end, (end - before) / case.voices,
+    )  # fmt: skip
+
+
+def have_gpu() -> bool:
+    """Whether torch is there and sees a GPU."""
+    if not have_torch():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def figures(costs: Iterable[Cost]) -> dict[str, Any]:
+    """All of a table for a JSON file, with the machine it was measured on."""
+    import platform
+
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    names = [line.split(":", 1)[1].strip() for line in flags.splitlines() if line.startswith("model name")]
+    has = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp") if name in flags]
+    machine = {"processor": names[0] if names else platform.machine(), "cores": os.cpu_count(), "instructions": has}
+    return {"machine": machine, "costs": [asdict(cost) for cost in costs]}
+
+
+def speech_like(seconds: float, seed: int = 0) -> Array:
+    """Syllables of a voice with noise, (n,)."""
+    axis = np.arange(round(SAMPLE_RATE * seconds)) / SAMPLE_RATE
+    loud = np.clip(np.sin(2 * np.pi * (1.7 + 0.1 * (seed % 7)) * axis + seed), 0, 1)
+    noise = np.random.default_rng(seed).standard_normal(len(axis))
+    return (0.2 * loud * (np.sin(2 * np.pi * (120 + 7 * (seed % 13)) * axis) + 0.3 * noise)).astype(np.float32)
+
+
+def resident_mb() -> float:
+    """Resident memory of this process in MB; elsewhere than on Linux the largest so far."""
+    status = Path("/proc/self/statm")
+    if status.exists():
+        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def _network(case: Case) -> Any:
+    if case.model in PRESETS and not Path(case.model).exists():
+        import torch
+
+        from emotalk_ros.model import EmoTalk, EmoTalkConfig
+
+        torch.manual_seed(0)
+        torch.set_num_threads(case.threads)
+        return EmoTalk(EmoTalkConfig.preset(case.model)).to(case.device).eval()
+    backend = "torch" if case.way in ("plain", "torch") else case.way
+    return load_network(case.model or None, case.device, case.threads, backend).network
+
+
+if __name__ == "__main__":
+    result = measure(Case(**json.loads(sys.argv[1])), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    print(json.dumps({name: value for name, value in result.__dict__.items() if name not in ("case", "difference")}))
