@@ -91,6 +91,8 @@ def _choose(
     try:
         light = _onnx(folder, threads)
     except (RuntimeUnavailable, CheckpointError) as error:
+        if not have_torch():
+            raise
         return Chosen(_torch(folder, device, threads, dtype), "torch", f"no ONNX Runtime: {error}")
     if not have_torch():
         return Chosen(light, "onnx", "torch is not installed")
