@@ -2,9 +2,10 @@
 
     python client.py speech.wav [--server ws://127.0.0.1:8000/voice] [-o face.csv]
 
-It keeps the last seconds of what it sent. When its socket closes it opens another, which leads to another replica, and
-sends those again, beginning on the frame grid of its stream: so stamps go on as they were, and the frames that it has
-already are left out. The new replica has then heard as much as a window holds ("one context").
+It keeps what was not answered yet and the four seconds before that. When its socket closes, or nothing comes back any
+more, it opens another, which leads to another replica, and sends those again, beginning on the frame grid of its
+stream: so stamps go on as they were, and the frames that it has already are left out. The new replica has then heard as
+much as a window holds ("one context").
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import argparse
 import asyncio
 import json
 import time
-from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -26,50 +26,63 @@ _FRAME = np.dtype([("stamp", "<i8"), ("coefficients", "<f4", 52)])
 
 
 class Speaker:
-    """One voice. `frames` are (stamp in ns, coefficients (52,)), each once, in order; `breaks` the seconds without."""
+    """One voice.
 
-    def __init__(self, server: str, context: float = CONTEXT) -> None:
-        self.server = server
+    Attributes:
+        frames: (stamp in ns, coefficients (52,)), each once, in order.
+        processes: process numbers of the replicas that it was at.
+        breaks: seconds for which nothing came, at each change of the replica.
+        spoken: pieces of 0.1 s said so far.
+    """
+
+    def __init__(self, server: str, patience: float = 3.0) -> None:
+        self.server, self.patience = server, patience
         self.frames: list[tuple[int, np.ndarray]] = []
         self.processes: list[int] = []
         self.breaks: list[float] = []
-        self.kept: deque[tuple[int, bytes]] = deque(maxlen=round(context * RATE / PIECE))
-        self.sent = 0
+        self.spoken = 0
 
-    async def speak(self, audio: np.ndarray, origin_ns: int = 0, pace: float = 1.0) -> None:
-        """Send int16 `audio` piece by piece, `pace` times as fast as it was spoken, and collect the frames."""
+    async def speak(self, audio: np.ndarray, origin_ns: int = 0) -> None:
+        """Send int16 `audio` as it would be spoken, and collect the frames."""
         pieces = [(origin_ns + at * NS // RATE, audio[at : at + PIECE].tobytes()) for at in range(0, len(audio), PIECE)]
-        expected = max(0, (len(audio) - 6000) * 30 // RATE)
-        lost: float | None = None
-        while self.sent < len(pieces) or len(self.frames) < expected:
+        expected = max(0, (len(audio) - 6000) * 30 // RATE)  # the last frames wait for more sound
+        last = None
+        while len(self.frames) < expected:
             try:
                 async with websockets.connect(self.server, open_timeout=10) as socket:
-                    self.processes.append(json.loads(await socket.recv())["process"])
-                    for stamp, samples in list(self.kept):  # what the replica before had heard lately
-                        await socket.send(np.int64(stamp).tobytes() + samples)
-                    sending = asyncio.create_task(self._send(socket, pieces, pace))
+                    self.processes.append(json.loads(await asyncio.wait_for(socket.recv(), self.patience))["process"])
+                    sending = asyncio.create_task(self._send(socket, pieces, self._first_needed(origin_ns)))
                     try:
-                        while self.sent < len(pieces) or len(self.frames) < expected:
-                            for row in np.frombuffer(await asyncio.wait_for(socket.recv(), 30), _FRAME):
-                                if self.frames and row["stamp"] <= self.frames[-1][0]:
-                                    continue
-                                if lost is not None:
-                                    self.breaks.append(time.monotonic() - lost)
-                                    lost = None
-                                self.frames.append((int(row["stamp"]), row["coefficients"].copy()))
+                        while len(self.frames) < expected:
+                            message = await asyncio.wait_for(socket.recv(), self.patience)
+                            if self._take(np.frombuffer(message, _FRAME)):
+                                if last is not None and len(self.breaks) < len(self.processes) - 1:
+                                    self.breaks.append(time.monotonic() - last)
+                                last = time.monotonic()
                     finally:
                         sending.cancel()
-            except (OSError, websockets.WebSocketException):
-                lost = time.monotonic() if lost is None else lost
+            except (OSError, asyncio.TimeoutError, websockets.WebSocketException):
                 await asyncio.sleep(0.05)
 
-    async def _send(self, socket: websockets.ClientConnection, pieces: list[tuple[int, bytes]], pace: float) -> None:
-        while self.sent < len(pieces):
-            stamp, samples = pieces[self.sent]
+    def _first_needed(self, origin_ns: int) -> int:
+        """The piece from which on another replica has to hear again."""
+        if not self.frames:
+            return 0
+        return max(0, (self.frames[-1][0] - origin_ns) * RATE // (NS * PIECE) - round(CONTEXT * RATE / PIECE))
+
+    def _take(self, rows: np.ndarray) -> bool:
+        """Keep the frames that are new; whether there were any."""
+        new = [row for row in rows if not self.frames or row["stamp"] > self.frames[-1][0]]
+        self.frames += [(int(row["stamp"]), row["coefficients"].copy()) for row in new]
+        return bool(new)
+
+    async def _send(self, socket: websockets.ClientConnection, pieces: list[tuple[int, bytes]], first: int) -> None:
+        for k in range(first, len(pieces)):
+            if k >= self.spoken:
+                await asyncio.sleep(PIECE / RATE)
+                self.spoken = k + 1
+            stamp, samples = pieces[k]
             await socket.send(np.int64(stamp).tobytes() + samples)
-            self.kept.append(pieces[self.sent])
-            self.sent += 1
-            await asyncio.sleep(PIECE / RATE / pace)
 
 
 def main() -> None:

@@ -12,8 +12,6 @@ A binary message to the server: int64 little-endian stamp in nanoseconds of its 
 first message is text: JSON with the replica's process number and frames per second.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
@@ -31,6 +29,11 @@ api = FastAPI()
 REPLICAS = int(os.environ.get("EMOTALK_REPLICAS", "2"))
 VOICES = int(os.environ.get("EMOTALK_VOICES", "16"))
 """Voices that a replica takes: what a core serves with room to spare (docs/scaling.md)."""
+
+
+def packed(frame: FaceFrame) -> bytes:
+    """One frame of a message."""
+    return np.array(frame.stamp_ns, "<i8").tobytes() + frame.coefficients.astype("<f4").tobytes()
 
 
 @serve.deployment(
@@ -66,11 +69,6 @@ class Voices:
                     await socket.send_bytes(b"".join(packed(frame) for frame in frames.frames))
         except WebSocketDisconnect:
             pass
-
-
-def packed(frame: FaceFrame) -> bytes:
-    """One frame of a message."""
-    return np.array(frame.stamp_ns, "<i8").tobytes() + frame.coefficients.astype("<f4").tobytes()
 
 
 app = Voices.bind()
