@@ -179,7 +179,7 @@ def _plans(model: StreamingEmoTalk, sizes: NetworkSizes) -> list[tuple[str, nn.M
 
 
 def _traced(graph: nn.Module, inputs: tuple[Tensor, ...], names: tuple[list[str], list[str]], axes: Any) -> bytes:
-    held = io.BytesIO()
+    held: Any = io.BytesIO()
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -200,7 +200,8 @@ def _traced(graph: nn.Module, inputs: tuple[Tensor, ...], names: tuple[list[str]
             )
     finally:
         quiet.setLevel(level)
-    return held.getvalue()
+    made: bytes = held.getvalue()
+    return made
 
 
 def eight_bit_graph(made: Any) -> Any:

@@ -227,7 +227,8 @@ def _network(case: Case) -> Any:
 
         torch.manual_seed(0)
         torch.set_num_threads(case.threads)
-        return EmoTalk(EmoTalkConfig.preset(case.model)).to(case.device).eval()
+        network: Any = EmoTalk(EmoTalkConfig.preset(case.model)).eval()
+        return network.to(case.device)
     backend = "torch" if case.way in ("plain", "torch") else case.way
     return load_network(case.model or None, case.device, case.threads, backend).network
 

@@ -72,7 +72,7 @@ class SegmentPool:
         self.graphs, self.sizes = graphs, graphs.sizes
         c = self.sizes
         head = (c.trunk_heads, c.cached, c.trunk_width // c.trunk_heads)
-        self._shapes = {"stem": (c.ahead, c.trunk_width)}
+        self._shapes: dict[str, tuple[int, ...]] = {"stem": (c.ahead, c.trunk_width)}
         for k in range(len(c.trunk_rights)):
             if k + 1 < len(c.trunk_rights):
                 self._shapes[f"lower{k}"] = (sum(c.trunk_rights[k + 1 :]), c.trunk_width)
@@ -143,11 +143,10 @@ class SegmentPool:
         most = min(_MOST, max(leading.values()))
         taken = {key: min(there, most) for key, there in leading.items()}
         for (at, side), there in waiting.items():
-            giver = taken.get((at, 1 - side))
-            if giver is None:
+            if (at, 1 - side) not in leading:
                 continue
             row, other = voices[at].segments[side], voices[at].segments[1 - side]
-            reached = other.start(c) + other.place + giver
+            reached = other.start(c) + other.place + taken[at, 1 - side]
             if reached < other.end(c):  # what lies beyond is the other row's to give
                 there = min(there, reached - row.start(c) - row.place)
             if there > 0:

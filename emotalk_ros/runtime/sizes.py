@@ -68,7 +68,8 @@ class NetworkSizes:
     def of(cls, settings: dict[str, Any]) -> NetworkSizes:
         """From the fields of a configuration."""
         known = {field.name for field in fields(cls)} & settings.keys()
-        return cls(**{k: tuple(settings[k]) if isinstance(settings[k], list) else settings[k] for k in known})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v := settings[k], list) else v for k in known}
+        return cls(**values)
 
     @property
     def ahead(self) -> int:

@@ -11,15 +11,14 @@ Notation: B voices, R segments (rows), n new features, t new frames, W the trunk
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from emotalk_ros.model.causal import head_slopes
-from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.streaming_emotalk import _CLOSE, _DOUBT, _JAW, EXPRESSIVE, OPENING, StreamingEmoTalk
-from emotalk_ros.model.trunk import TrunkLayer
 
 _NEVER = -1e9
 """Score of a key that is not seen: finite, so that a row that sees none at all gives numbers, which nobody reads."""
@@ -89,7 +88,7 @@ class TrunkGraph(nn.Module):
         return [*outputs, *kept]
 
     def _layer(
-        self, layer: TrunkLayer, hidden: Tensor, count: int, right: int, base: Tensor, keys: Tensor, values: Tensor
+        self, layer: Any, hidden: Tensor, count: int, right: int, base: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         attention = layer.self_attn
         heads, width = attention.heads, hidden.shape[2]
@@ -184,7 +183,7 @@ class DecoderGraph(nn.Module):
 
     def _layer(
         self,
-        layer: DecoderLayer,
+        layer: Any,
         content: Tensor,
         hidden: Tensor,
         emotion: Tensor | None,
