@@ -171,8 +171,9 @@ def animate(
 
         voice = VoiceSettings(voice_detector.value, voice_threshold)
         style = (person, level, emotion, emotion_audio, intensity)
+        computing = (model, device, threads, backend)
         performance = Performance(
-            *(model, device, threads, backend, style, fps, live, tail, channel, levelling, order.value, seed, stages, voice)
+            *(*computing, style, fps, live, tail, channel, levelling, order.value, seed, stages, voice)
         )
         failed: list[str] = []
         for done in _perform_all(todo, performance, jobs, errors):

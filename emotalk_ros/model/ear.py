@@ -18,9 +18,8 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -30,7 +29,6 @@ from torch import Tensor, nn
 from emotalk_ros.emotions import HIGH_AROUSAL
 from emotalk_ros.model.ear_config import (
     CONFIG,
-    KNOWN_EARS,
     RATE,
     SAMPLES,
     VALENCE,
