@@ -54,7 +54,7 @@ def test_animate_gives_what_torch_gives(recording, tmp_path):
     arguments = ["animate", recording, "-o", heavy, "--emotion", "happy", "--intensity", "1.3", "--backend", "torch"]
     subprocess.run([sys.executable, "-c", whole, *map(str, arguments)], check=True, capture_output=True, cwd=ROOT)
     with np.load(out) as ours, np.load(heavy) as theirs:
-        assert len(ours["coefficients"]) == 60
+        assert len(ours["coefficients"]) == len(theirs["coefficients"]) >= 60
         np.testing.assert_allclose(ours["coefficients"], theirs["coefficients"], atol=2e-5)
         np.testing.assert_allclose(ours["emotion"], theirs["emotion"], atol=2e-5)
 

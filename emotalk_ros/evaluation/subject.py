@@ -81,7 +81,9 @@ class Subject:
 
         Raises `model.ear.EarError` where another ear than the default is asked for and cannot be had.
         """
-        return ear_of(model, self.ear)
+        from emotalk_ros.model.ear import load_ear
+
+        return None if ear_of(model, self.ear) is None else load_ear(self.ear)
 
     def emotion_labels(self, model: Any) -> tuple[str, ...]:
         """Names of the probabilities of what is heard."""

@@ -41,7 +41,7 @@ def load_model(
     name = raw.get("model_type")
     if not isinstance(name, str) or name not in kinds:
         raise CheckpointError(f"{folder} holds a model of type {name!r}; known: {', '.join(kinds)}")
-    kind = kinds[name]
+    kind: Any = kinds[name]
     config_kind = kind.config_class or PreTrainedConfig
     check_config(config_kind, raw, file)
     noisy = logging.is_progress_bar_enabled()
