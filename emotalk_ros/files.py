@@ -81,14 +81,16 @@ def writing(place: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None and "requested and" in str(error):  # numpy's words for it
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place)) from error
         if error.errno in _FULL and str(place) not in str(error):
             raise OSError(error.errno, os.strerror(error.errno), str(place)) from error
         raise
     except Exception as error:
         found = _OS_ERROR.search(str(error)) if type(error).__name__ == "SafetensorError" else None
-        if found is None:
+        if found is None and type(error).__name__ != "LibsndfileError":
             raise
-        number = int(found[1])
+        number = int(found[1]) if found else errno.ENOSPC
         raise OSError(number, os.strerror(number), str(place)) from error
 
 

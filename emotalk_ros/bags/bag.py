@@ -14,11 +14,23 @@ from types import TracebackType
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from emotalk_ros.bags.messages import CdrDecoder
 from emotalk_ros.bags.storage import STORAGE_SUFFIXES, BagError, BagMessage, BagTopic, StorageFile
+from emotalk_ros.settings_files import parse_yaml
 
 __all__ = ["Bag", "BagError", "BagMessage", "BagTopic", "open_bag"]
+
+
+_MOST_METADATA = 20_000_000
+
+
+class _Metadata(BaseModel):
+    """What is used of metadata.yaml."""
+
+    relative_file_paths: list[str] | None = None
+    topics_with_message_count: list[dict[str, Any]] | None = None
 
 
 class Bag:
@@ -74,11 +86,18 @@ class Bag:
             self.problems.append("metadata.yaml is missing (the recorder did not finish); storage files read directly")
             return {}
         try:
-            content = yaml.safe_load(path.read_text())
-            return dict(content["rosbag2_bagfile_information"])
-        except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError, UnicodeDecodeError) as error:
-            self.problems.append(f"metadata.yaml can't be understood ({type(error).__name__}); files read directly")
-            return {}
+            if path.stat().st_size > _MOST_METADATA:
+                raise ValueError(f"it has more than {_MOST_METADATA} bytes")
+            content = parse_yaml(path.read_text(encoding="utf-8"))
+            return _Metadata.model_validate(content["rosbag2_bagfile_information"]).model_dump()
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            key = ".".join(map(str, fault["loc"]))
+            why = f"{key}: {fault['msg']}"
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+            why = type(error).__name__
+        self.problems.append(f"metadata.yaml can't be understood ({why}); files read directly")
+        return {}
 
     def _storage_paths(self) -> list[Path]:
         if not self.path.is_dir():

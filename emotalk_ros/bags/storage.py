@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from rosbags.interfaces import Connection, MessageDefinitionFormat, Qos
 from rosbags.rosbag2 import Reader
@@ -76,10 +76,27 @@ def _from_connection(connection: Connection) -> BagTopic:
     )
 
 
+MOST_UNPACKED = 256 << 20
+"""Largest message or chunk once it is unpacked, bytes: a few kB of zstd can stand for many GiB."""
+
+
 def _plain(data: bytes | memoryview) -> bytes:
     """The message without rosbag2's per-message compression; CDR itself starts with 00 00 or 00 01."""
     raw = bytes(data)
-    return zstd.decompress(raw) if raw.startswith(ZSTD_MAGIC) else raw
+    return _unpacked(zstd.ZstdDecompressor(), raw, MOST_UNPACKED) if raw.startswith(ZSTD_MAGIC) else raw
+
+
+def _unpacked(decompressor: Any, body: bytes, most: int) -> bytes:
+    """Raises BagError for more than `most` bytes, before they are made."""
+    content = bytes(decompressor.decompress(body, max_length=most + 1))
+    if len(content) > most:
+        raise BagError(f"{len(body)} bytes unpack to more than {most}")
+    return content
+
+
+def _is_time(log_ns: object) -> bool:
+    """Whether a log time is one: nanoseconds of the last or the next centuries."""
+    return isinstance(log_ns, int) and 0 <= log_ns < 1 << 63
 
 
 def _reason(error: BaseException) -> str:
@@ -102,6 +119,8 @@ class StorageFile:
         self._salvage = False
         self._path = self._prepared(path, scratch)
         try:
+            if self._path.suffix == ".mcap":
+                _verify_mcap(self._path)
             with Reader(self._path) as reader:
                 self.topics = _gather([_from_connection(c) for c in reader.connections])
         except Exception as error:  # rosbags lets struct, sqlite and type errors through on damaged files
@@ -145,9 +164,15 @@ class StorageFile:
 
     def _decompressed(self, path: Path, target: Path) -> Path:
         with target.open("wb") as out, zstd.open(path, "rb") as source:
+            most = (64 << 20) + 1000 * path.stat().st_size
             try:
                 while block := source.read(1 << 16):
                     out.write(block)
+                    if out.tell() > most:
+                        self.problems.append(
+                            f"{self.name}: it unpacks to more than 1000 times its size; the rest is left"
+                        )
+                        break
             except (EOFError, zstd.ZstdError) as error:
                 self.problems.append(f"{self.name}: the compressed file ends early ({_reason(error)})")
         if not target.stat().st_size:
@@ -201,15 +226,20 @@ class StorageFile:
             wanted = [c for c in reader.connections if topics is None or c.topic in topics]
             if wanted:
                 for connection, log_ns, data in reader.messages(wanted):
+                    if not _is_time(log_ns):
+                        raise BagError(f"a message of {connection.topic} has the time {log_ns!r}")
                     yield BagMessage(connection.topic, connection.msgtype, log_ns, _plain(data))
 
     def _salvaged(self, topics: Collection[str] | None) -> Iterator[BagMessage]:
         yield from sorted(self._walk(topics), key=lambda message: message.log_ns)
 
+    def _left_out(self, topic: str, why: object) -> None:
+        self._note(f"{self.name}: messages of {topic} were left out: {why}")
+
     def _walk(self, topics: Collection[str] | None) -> Iterator[BagMessage]:
         if self._path.suffix == ".mcap":
             return _walk_mcap(self._path, self.topics, topics, lambda text: self._note(f"{self.name}: {text}"))
-        return _walk_sqlite(self._path, self.topics, topics)
+        return _walk_sqlite(self._path, self.topics, topics, self._left_out)
 
 
 def _gather(topics: list[BagTopic]) -> dict[str, BagTopic]:
@@ -247,8 +277,8 @@ def _chunk_records(content: bytes, length: int, skipped: Callable[[str], None]) 
     compression = content[32 : 32 + name_length].decode()
     body = content[32 + name_length + 8 :]
     try:
-        records = _decompressed(body, compression)
-    except (zstd.ZstdError, RuntimeError, EOFError) as error:
+        records = _decompressed(body, compression, min(size, MOST_UNPACKED))
+    except (zstd.ZstdError, RuntimeError, EOFError, BagError) as error:
         records = b""
         damage = _reason(error)
     else:
@@ -260,16 +290,34 @@ def _chunk_records(content: bytes, length: int, skipped: Callable[[str], None]) 
     return records
 
 
-def _decompressed(body: bytes, compression: str) -> bytes:
-    """`body`, which may end early, without its compression."""
+def _verify_mcap(path: Path) -> None:
+    """Raises BagError naming the first damaged chunk: rosbags checks no checksums, and unpacks without limit."""
+    damages: list[str] = []
+    with path.open("rb") as file:
+        file.seek(len(MCAP_MAGIC))
+        size = path.stat().st_size
+        while len(head := file.read(9)) == 9:
+            opcode, length = struct.unpack("<BQ", head)
+            if opcode != 0x06:
+                file.seek(min(length, size), 1)
+                continue
+            content = file.read(min(length, size))
+            if len(content) > 40:
+                _chunk_records(content, length, damages.append)
+            if damages:
+                raise BagError(damages[0])
+
+
+def _decompressed(body: bytes, compression: str, most: int) -> bytes:
+    """`body`, which may end early, without its compression. Raises BagError for more than `most` bytes."""
     if not compression:
         return body
     if compression == "zstd":
-        return zstd.ZstdDecompressor().decompress(body)
+        return _unpacked(zstd.ZstdDecompressor(), body, most)
     if compression == "lz4":
         from lz4.frame import LZ4FrameDecompressor
 
-        return bytes(LZ4FrameDecompressor().decompress(body))
+        return _unpacked(LZ4FrameDecompressor(), body, most)
     raise BagError(f"unknown chunk compression {compression!r}")
 
 
@@ -297,7 +345,7 @@ def _walk_mcap(
             elif opcode == 0x05 and len(content) > 22:
                 channel_id, _, log_ns, _ = struct.unpack_from("<HIQQ", content)
                 here = channels.get(channel_id)
-                if here and (wanted is None or here.name in wanted):
+                if here and (wanted is None or here.name in wanted) and _is_time(log_ns):
                     yield BagMessage(here.name, here.msgtype, log_ns, _plain(content[22:]))
             elif opcode == 0x06 and len(content) > 40:
                 inner = _chunk_records(content, length, skipped)
@@ -315,21 +363,33 @@ def _walk_mcap(
 # --- SQLite, row by row ----------------------------------------------------------------------------------------------
 
 
-def _walk_sqlite(path: Path, topics: dict[str, BagTopic], wanted: Collection[str] | None) -> Iterator[BagMessage]:
+def _walk_sqlite(
+    path: Path,
+    topics: dict[str, BagTopic],
+    wanted: Collection[str] | None,
+    left_out: Callable[[str, object], None],
+) -> Iterator[BagMessage]:
     try:
         database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
         rows = database.execute("SELECT id, name, type FROM topics").fetchall()
     except sqlite3.Error:
         return
-    known = {key: topics.setdefault(name, BagTopic(name, msgtype)) for key, name, msgtype in rows}
+    known = {
+        key: topics.setdefault(name, BagTopic(name, msgtype))
+        for key, name, msgtype in rows
+        if isinstance(name, str) and isinstance(msgtype, str)
+    }
     try:
-        yield from _sqlite_rows(database, known, wanted)
+        yield from _sqlite_rows(database, known, wanted, left_out)
     finally:
         database.close()
 
 
 def _sqlite_rows(
-    database: sqlite3.Connection, known: dict[int, BagTopic], wanted: Collection[str] | None
+    database: sqlite3.Connection,
+    known: dict[int, BagTopic],
+    wanted: Collection[str] | None,
+    left_out: Callable[[str, object], None],
 ) -> Iterator[BagMessage]:
     query = "SELECT id, topic_id, timestamp, data FROM messages NOT INDEXED WHERE id > ? ORDER BY id"
     last, step = 0, 1
@@ -340,8 +400,18 @@ def _sqlite_rows(
                     raise sqlite3.DatabaseError("rows out of order")
                 last, step = row, 1
                 topic = known.get(topic_id)
-                if topic and data is not None and (wanted is None or topic.name in wanted):
-                    yield BagMessage(topic.name, topic.msgtype, log_ns, _plain(data))
+                if not topic or data is None or not (wanted is None or topic.name in wanted):
+                    continue
+                if not _is_time(log_ns) or not isinstance(data, bytes):
+                    fault = f"the time {log_ns!r}" if not _is_time(log_ns) else "text where bytes are expected"
+                    left_out(topic.name, fault)
+                    continue
+                try:
+                    message = BagMessage(topic.name, topic.msgtype, log_ns, _plain(data))
+                except (BagError, zstd.ZstdError, EOFError) as error:
+                    left_out(topic.name, _reason(error))
+                    continue
+                yield message
             return
         except sqlite3.Error:
             last, step = last + step, step * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -118,6 +119,11 @@ class BagWriter:
         self._writer.close()
         replace_folder(self.part, self.output)
         shutil.rmtree(self._scratch)
+
+    def abandon(self) -> None:
+        """Close the file without an index, and leave it in `part`: what was written can still be read."""
+        with contextlib.suppress(OSError):
+            self._writer.abort()
 
     def __enter__(self) -> BagWriter:
         return self

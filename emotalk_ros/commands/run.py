@@ -158,6 +158,10 @@ def _watch(crew: Crew) -> int:
         if program == "audio_file_node" and status == 0:
             time.sleep(1.0)  # the last frames, and the mouth at rest
             return 0
+        if program == "recorder_node" and status < 0:  # killed; one that can't begin ends with a status of its own
+            typer.secho(f"{program} {_ending(status)}; the face goes on without a recording", err=True, fg="red")
+            crew.forget(program)
+            continue
         typer.secho(f"{program} {_ending(status)}", err=True, fg="red")
         return status or 1
 

@@ -76,6 +76,7 @@ def synthesize(
     from emotalk_ros.corpus.speech_engines import available_engines
     from emotalk_ros.corpus.synthesize import SynthesisSettings
     from emotalk_ros.corpus.synthesize import synthesize as run
+    from emotalk_ros.files import no_space
     from emotalk_ros.terminal import Terminal, text_column
 
     console = Terminal()
@@ -124,7 +125,7 @@ def synthesize(
         console.print(f"stopped; the same command goes on with {out}")
         raise typer.Exit(130) from None
     except (ValueError, ImportError, OSError) as error:
-        console.label("error:", error)
+        console.label("error:", no_space(error) if isinstance(error, OSError) else error)
         raise typer.Exit(1) from None
     for problem in result.problems:
         console.label("left out:", problem)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _ctypes
 import atexit
+import contextlib
 import ctypes
 import ctypes.util
 import os
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from time import time as clock
 from typing import Any
 
 import numpy as np
@@ -129,6 +131,30 @@ def made_up_voice(seed: int, language: str = ENGLISH) -> EspeakVoice:
     )
 
 
+_HOME = "emotalk-voices-"
+
+
+def _clear_homes() -> None:
+    """Takes away the folders of this user's processes that were killed: nobody else can."""
+    for home in Path(tempfile.gettempdir()).glob(f"{_HOME}*"):
+        owner = home.name[len(_HOME) :].partition("-")[0]
+        with contextlib.suppress(OSError):
+            if home.is_symlink() or home.stat().st_uid != os.getuid() or (owner.isdecimal() and _runs(int(owner))):
+                continue
+            if owner.isdecimal() or clock() - home.stat().st_mtime > 86400.0:  # those of old versions name nobody
+                shutil.rmtree(home, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 class Espeak:
     """espeak-ng with a data folder of its own to put made-up voices in. Safe to use from several threads (one at a
     time).
@@ -142,7 +168,8 @@ class Espeak:
 
     def __init__(self) -> None:
         _, data = _find()
-        self._home = Path(tempfile.mkdtemp(prefix="emotalk-voices-"))
+        _clear_homes()
+        self._home = Path(tempfile.mkdtemp(prefix=f"{_HOME}{os.getpid()}-"))
         atexit.register(shutil.rmtree, self._home, ignore_errors=True)
         _mirror_data(data, self._home / "espeak-ng-data")
         self._blocks: list[NDArray[np.int16]] = []

@@ -24,16 +24,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Annotated, Any
 from zipfile import BadZipFile
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from emotalk_ros.emotions import canonical
 from emotalk_ros.face.names import ARKIT_NAMES, COUNT, INDEX
 from emotalk_ros.files import replacing, write_text
+from emotalk_ros.settings_files import Share, StrictModel, check, nearest
 from emotalk_ros.units import SAMPLE_RATE
 
 _OPUS = 0.93
@@ -127,12 +129,10 @@ class Record:
         try:
             raw = json.loads(line)
             known = {f.name for f in fields(cls)}
-            values = {k: v for k, v in raw.items() if k in known}
-            values["blind"] = tuple(values.get("blind") or ())
-            if values.get("emotion") is not None:
-                values["emotion"] = canonical(values["emotion"])
-            return cls(**values)
-        except (json.JSONDecodeError, TypeError, AttributeError, ValueError) as error:
+            values = {k: v for k, v in raw.items() if k in known and v is not None}
+            entry = check(_Entry, values, CorpusError)
+            return cls(**entry.model_dump(exclude_unset=True))
+        except (TypeError, AttributeError, ValueError, RecursionError) as error:
             raise CorpusError(
                 f"{where}: not a manifest entry ({error}); rebuild the corpus or remove the line"
             ) from error
@@ -143,6 +143,32 @@ class Record:
         return json.dumps(values, ensure_ascii=False)
 
 
+def _known_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in INDEX:
+            raise ValueError(f"{name!r} is no coefficient{nearest(name, INDEX)}")
+    return names
+
+
+class _Entry(StrictModel):
+    """Types and ranges of a manifest line; see `Record`."""
+
+    id: Annotated[str, Field(min_length=1)]
+    audio: Annotated[str, Field(min_length=1)]
+    coefficients: Annotated[str, Field(min_length=1)]
+    fps: Annotated[float, Field(ge=1.0, le=1000.0)] = 30.0
+    actor: int = 0
+    emotion: Annotated[str, AfterValidator(canonical)] | None = None
+    level: Share = 1.0
+    sentence: str = ""
+    source: str = ""
+    phones: str | None = None
+    duration: Annotated[float, Field(ge=0.0, le=86_400.0)] = 0.0
+    person: Annotated[int, Field(ge=0)] | None = None
+    blind: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_known_names)] = ()
+    frames: Annotated[int, Field(ge=0)] = 0
+
+
 @dataclass(frozen=True)
 class Source:
     """Where clips come from: named in the model card of whatever is trained on them."""
@@ -151,6 +177,9 @@ class Source:
     licence: str = "unknown"
     attribution: str = ""
     url: str = ""
+
+
+_SOURCES = TypeAdapter(list[Source])
 
 
 def write_clip(folder: str | os.PathLike[str], clip: Clip, dtype: Any = np.float16, packed: bool = False) -> Record:
@@ -445,6 +474,7 @@ def _read_sources(folder: Path) -> dict[str, Source]:
     if not path.is_file():
         return {}
     try:
-        return {raw["name"]: Source(**raw) for raw in json.loads(path.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError, KeyError) as error:
+        read = _SOURCES.validate_python(json.loads(path.read_text(encoding="utf-8")))
+        return {source.name: source for source in read}
+    except (ValueError, RecursionError) as error:
         raise CorpusError(f"{path}: not a list of sources ({error})") from error

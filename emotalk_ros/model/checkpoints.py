@@ -48,7 +48,8 @@ def load_model(
     logging.disable_progress_bar()
     try:
         with torch.device("meta"):
-            planned = kind(config_kind.from_dict(raw))
+            make: Any = kind
+            planned = make(config_kind.from_dict(raw))
         check_sizes(planned, weight_files(folder), folder)
         load: Any = kind.from_pretrained
         model, info = load(folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True)

@@ -20,7 +20,8 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ _HEAD_AND_EYES = tuple(
 _LIVE_LINK_RATES = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0)
 _TIME_CODE = re.compile(r"(\d+):(\d+):(\d+):(\d+(?:\.\d+)?)")
 _LONGEST_GAP_S = 600.0
+_RATES = (0.1, 1000.0)
+"""Slowest and fastest frames a second of a motion."""
+_MOST_FRAMES = 1_000_000
+"""Longest motion: 9 hours at 30 frames a second."""
+_LARGEST = 100.0
+"""No coefficient, in whatever unit, is larger."""
 
 
 class MotionError(ValueError):
@@ -124,6 +131,15 @@ def read_motion(path: str | os.PathLike[str], fps: float | None = None) -> tuple
         raise MotionError(f"{source}: coefficients have the shape {values.shape}, expected (frames, {COUNT})")
     if not np.isfinite(values).all():
         raise MotionError(f"{source}: frame {int(np.argmax(~np.isfinite(values).all(axis=1)))} is not all numbers")
+    if np.abs(values).max() > _LARGEST:
+        frame, k = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+        raise MotionError(
+            f"{source}: {ARKIT_NAMES[k]} is {values[frame, k]:.6g} at frame {frame}; coefficients are 0..1"
+        )
+    if np.shape(time) != (len(values),) or not np.isfinite(time).all():
+        raise MotionError(f"{source}: the times of its frames are not one number for each of {len(values)} frames")
+    if len(values) > _MOST_FRAMES:
+        raise MotionError(f"{source}: {len(values)} frames, a motion has at most {_MOST_FRAMES}: cut it")
     return _even(source, values.astype(np.float32), time, fps)
 
 
@@ -141,7 +157,11 @@ def _even(
     own = 1.0 / float(np.median(steps))
     # Times written with few digits still stand for a round rate.
     own = float(round(own)) if math.isclose(own, round(own), rel_tol=2e-3) else own
+    if not _RATES[0] <= own <= _RATES[1]:
+        raise MotionError(f"{source}: {own:.6g} frames a second; a motion has {_RATES[0]:g} to {_RATES[1]:g}")
     rate = fps or own
+    if (time[-1] - time[0]) * rate > _MOST_FRAMES:
+        raise MotionError(f"{source}: {time[-1] - time[0]:.6g} s at {rate:g} frames a second, too long: cut it")
     if fps is None and np.abs(time - time[0] - np.arange(len(time)) / own).max() < 0.5 / own:
         return values, own
     grid = np.arange(int((time[-1] - time[0]) * rate + 1e-6) + 1) / rate + time[0]
@@ -162,21 +182,52 @@ def _named(source: Path, values: ArrayLike, names: list[str]) -> NDArray[Any]:
 
 def _read_csv(source: Path) -> tuple[NDArray[Any], Times]:
     with open(source, newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.reader(stream))
-    heading = [name.strip() for name in rows[0]] if rows else []
-    lower = [name.lower() for name in heading]
-    if "timecode" in lower:
-        return _live_link(source, rows, lower)
-    if len(rows) < 2:
-        raise MotionError(f"{source}: no frame beneath its heading")
+        rows = csv.reader(stream)
+        heading = [name.strip() for name in next(rows, [])]
+        lower = [name.lower() for name in heading]
+        if "timecode" in lower:
+            return _live_link(source, [heading, *_counted(source, rows)], lower)
+        return _timed(source, _counted(source, rows), heading, lower)
+
+
+def _counted(source: Path, rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """The rows, no more than a motion has frames."""
+    for count, row in enumerate(rows):
+        if count >= _MOST_FRAMES:
+            raise MotionError(f"{source}: more than {_MOST_FRAMES} frames: cut it")
+        yield row
+
+
+def _timed(source: Path, rows: Iterable[list[str]], heading: list[str], lower: list[str]) -> tuple[NDArray[Any], Times]:
+    """A table with the time in seconds, read row by row: text of a long one would take many times its numbers."""
     if "time" not in lower:
         raise MotionError(
             f"{source}: no column `time` (seconds) or `Timecode` (Live Link Face) among {', '.join(heading[:4])} ..."
         )
-    table = np.array([row for row in rows[1:] if row], dtype=np.float64)
     wanted = {name.lower() for name in ARKIT_NAMES}
     columns = [k for k, name in enumerate(lower) if name in wanted]
-    return _named(source, table[:, columns], [heading[k] for k in columns]), table[:, lower.index("time")]
+    chosen = [lower.index("time"), *columns]
+    numbers = array("d")
+    for line, row in enumerate(rows, 2):
+        if row:
+            try:
+                numbers.extend([float(row[k]) for k in chosen])
+            except (ValueError, IndexError):
+                given = next((row[k] for k in chosen if k < len(row) and not _is_number(row[k])), None)
+                fault = f"{given!r} is no number" if given is not None else f"{len(row)} of {len(heading)} values"
+                raise MotionError(f"{source}, line {line}: {fault}") from None
+    if not numbers:
+        raise MotionError(f"{source}: no frame beneath its heading")
+    table = np.frombuffer(numbers, dtype=np.float64).reshape(-1, len(chosen))
+    return _named(source, table[:, 1:], [heading[k] for k in columns]), table[:, 0]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _live_link(source: Path, rows: list[list[str]], heading: list[str]) -> tuple[NDArray[Any], Times]:

@@ -115,6 +115,10 @@ class Crew:
                 return spec.program, status
         return None
 
+    def forget(self, program: str) -> None:
+        """Do not report the end of `program` any more."""
+        self._nodes = [(spec, process) for spec, process in self._nodes if spec.program != program]
+
     def stop(self, patience: float = 15.0) -> dict[str, int]:
         """End all nodes, the last started first: SIGINT, after `patience` seconds SIGTERM, then SIGKILL.
 

@@ -66,6 +66,8 @@ class RecorderNode(Node):
         self._waiting = [self.resolve_topic_name(topic) for topic in self._table["topics"]]
         self._source = self._waiting[0] if self._waiting else ""
         self._found: list[Subscription] = []
+        self._failure = ""
+        self.exit_status = 0
         self._warn = Throttled(self.get_logger().warning, period=10.0)
         self._search = self.create_timer(0.05, self._subscribe_known)
         self._diagnostics = DiagnosticPublisher(self, self._report, str(self._bag.output))
@@ -103,17 +105,32 @@ class RecorderNode(Node):
 
     def _writer(self, topic: str) -> Callable[[Any], None]:
         def write(data: bytes) -> None:
+            if self._failure:
+                return
             try:
                 self._bag.write(topic, self.get_clock().now().nanoseconds, data)
             except OSError as error:
-                raise NodeError(
-                    f"the bag {self._bag.output} can't be written ({error}); what was recorded lies in {self._bag.part}"
-                ) from error
+                self._give_up(error)
 
         return write
 
+    def _give_up(self, error: OSError) -> None:
+        """Record no more, and leave what there is: a face does not stop because its recorder does."""
+        if self._failure:
+            return
+        self._failure = (
+            f"the bag {self._bag.output} can't be written any more ({error.strerror or error}); what was recorded "
+            f"until now lies in {self._bag.part} and can be read by emotalk replay"
+        )
+        self.exit_status = 1
+        self.get_logger().error(self._failure)
+        self._search.cancel()
+        self._bag.abandon()
+
     def _report(self) -> Report:
         report = Report()
+        if self._failure:
+            report.error(self._failure)
         if self._waiting:
             report.warn(f"nobody publishes {', '.join(self._waiting)}")
         report.show({"output": self._bag.output, **self._bag.counts})
@@ -121,6 +138,9 @@ class RecorderNode(Node):
 
     def close(self) -> None:
         """Finish the bag."""
+        if self._failure:
+            print(self._failure, file=sys.stderr)
+            return
         try:
             self._bag.close()
         except OSError as error:

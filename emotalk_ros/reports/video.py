@@ -124,9 +124,22 @@ def _write_mp4(frames: Iterator[Frames], path: Path, fps: float, audio: object) 
     if audio is not None:
         if not Path(str(audio)).is_file():
             raise VideoError(f"no audio file {audio}")
-        command += ["-i", str(audio), "-map", "0:v", "-map", "1:a", "-c:a", "aac", "-b:a", "96k", "-shortest"]
+        # "file:": a name such as a:b.wav is not taken for a protocol.
+        command += [
+            "-i",
+            f"file:{Path(str(audio)).resolve()}",
+            "-map",
+            "0:v",
+            "-map",
+            "1:a",
+            "-c:a",
+            "aac",
+            "-b:a",
+            "96k",
+            "-shortest",
+        ]
     command += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "22", "-pix_fmt", "yuv420p"]
-    command += ["-movflags", "+faststart", str(path)]
+    command += ["-movflags", "+faststart", f"file:{path.resolve()}"]
     count = 0
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)

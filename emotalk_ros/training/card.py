@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import platform
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ from emotalk_ros.training.recipe import Recipe
 if TYPE_CHECKING:
     from emotalk_ros.training.run_data import Data
 
+_MARKUP = re.compile(r"[\\|`*\[\]]")
 _MEANING = {
     "loss": "weighted sum of the terms",
     "self": "self-reconstruction, mean squared error of the coefficients",
@@ -115,9 +118,10 @@ def _data_section(data: Data) -> str:
     for name in sorted(clips):
         source = known.get(name)
         licence = source.licence if source else "not stated"
-        rows.append(f"| {name or '(unnamed)'} | {licence} | {len(actors[name])} | {clips[name]} | {hours[name]:.2f} |")
+        shown = plain(name) or "(unnamed)"
+        rows.append(f"| {shown} | {plain(licence)} | {len(actors[name])} | {clips[name]} | {hours[name]:.2f} |")
         if source and (source.attribution or source.url):
-            notes.append(f"- {name}: {' '.join(filter(None, (source.attribution, source.url)))}")
+            notes.append(f"- {plain(name)}: {' '.join(plain(t) for t in (source.attribution, source.url) if t)}")
     split = data.split
     rows += [
         "",
@@ -125,6 +129,11 @@ def _data_section(data: Data) -> str:
         "kept for tests (`splits.yaml` of the run).",
     ]
     return "\n".join([*rows, "", *notes]) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text of others for a Markdown page: one line, in which nothing is markup, HTML or a column of a table."""
+    return _MARKUP.sub(r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
 
 
 def _training_section(recipe: Recipe, data: Data, progress: Progress) -> str:

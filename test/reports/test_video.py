@@ -91,3 +91,16 @@ def test_faults_leave_nothing_behind(tmp_path):
     with pytest.raises(VideoError, match="make it first"):
         write_video(pictures(), tmp_path / "nowhere" / "a.gif", fps=30)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    stand_in = tmp_path / "ffmpeg"
+    stand_in.write_text('#!/bin/sh\ncat > /dev/null\nfor word; do echo "$word"; done > words\nfor word; do :; done\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setattr(video, "ffmpeg", lambda: str(stand_in))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a:b.wav").write_bytes(b"")
+    write_video(pictures(2), "c:d.mp4", fps=30, audio="a:b.wav")
+    words = (tmp_path / "words").read_text().splitlines()
+    assert f"file:{tmp_path}/a:b.wav" in words
+    assert words[-1].startswith(f"file:{tmp_path}/") and words[-1].endswith("c:d.mp4")
