@@ -16,6 +16,9 @@ EXAMPLES = {
     "recipes": 25,
     "servo maps": 60,
     "mappings": 60,
+    "bags": 40,
+    "motion files": 60,
+    "manifests": 40,
     "avatars": 10,
     "networks": 15,
 }

@@ -371,8 +371,9 @@ def _walk_sqlite(
 ) -> Iterator[BagMessage]:
     try:
         database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+        database.text_factory = lambda raw: raw.decode(errors="replace")  # a damaged name is still a name
         rows = database.execute("SELECT id, name, type FROM topics").fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):  # the second where SQLite's own message quotes damaged text
         return
     known = {
         key: topics.setdefault(name, BagTopic(name, msgtype))
@@ -413,5 +414,5 @@ def _sqlite_rows(
                     continue
                 yield message
             return
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             last, step = last + step, step * 2

@@ -458,7 +458,10 @@ def parse_phones(raw: Any) -> tuple[Phone, ...]:
 
 def _read_manifest(path: Path) -> list[Record]:
     """All records of a manifest; raises CorpusError on a bad line or a repeated id."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}: not UTF-8 ({error}); rebuild the corpus") from error
     records = [Record.from_json(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
     seen: set[str] = set()
     for record in records:

@@ -19,7 +19,6 @@ import json
 import math
 import os
 import re
-import zipfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -125,7 +124,7 @@ def read_motion(path: str | os.PathLike[str], fps: float | None = None) -> tuple
         raise MotionError(f"{source}: no such file") from None
     except MotionError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+    except Exception as error:  # numpy, zipfile, zlib and json have many for a damaged file
         raise MotionError(f"{source}: not a motion that can be read ({error})") from error
     if values.ndim != 2 or values.shape[1] != COUNT or len(values) == 0:
         raise MotionError(f"{source}: coefficients have the shape {values.shape}, expected (frames, {COUNT})")
