@@ -52,6 +52,10 @@ def either(request, model):
     return network
 
 
+def prosodic(model):
+    return getattr(model.config, "emotion_frontend", "") == "prosody"
+
+
 def sound(seed, seconds):
     return (0.1 * np.random.default_rng(seed).standard_normal(round(16000 * seconds))).astype(np.float32)
 
@@ -61,10 +65,10 @@ def voice(model, number, hop):
     return FaceStream(model, settings, CONTROLS[number % len(CONTROLS)], MotionSettings(), ear="")
 
 
-def same(frames, wanted):
+def same(frames, wanted, within=1e-5):
     assert [f.index for f in frames] == [f.index for f in wanted]
     for name in ("coefficients", "emotion", "activity"):
-        assert np.abs(np.array([getattr(f, name) for f in frames]) - [getattr(f, name) for f in wanted]).max() < 1e-5
+        assert np.abs(np.array([getattr(f, name) for f in frames]) - [getattr(f, name) for f in wanted]).max() < within
 
 
 visit = st.tuples(
@@ -105,7 +109,9 @@ def test_each_voice_is_as_alone(either, visits, most):
         tick += 1
     for number, (_, seconds, hop, _) in enumerate(visits):
         alone = voice(model, number, hop)
-        same(frames[number], alone.push(sound(number, seconds)) + alone.end())
+        # Prosody takes logarithms of nearly nothing, and small random networks enlarge what a batch rounds otherwise.
+        within = 3e-5 if prosodic(model) else 1e-5
+        same(frames[number], alone.push(sound(number, seconds)) + alone.end(), within)
 
 
 def test_controls_change_for_one_voice_only(model):
