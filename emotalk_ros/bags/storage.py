@@ -119,10 +119,10 @@ class StorageFile:
         self._salvage = False
         self._path = self._prepared(path, scratch)
         try:
-            if self._path.suffix == ".mcap":
-                _verify_mcap(self._path)
             with Reader(self._path) as reader:
                 self.topics = _gather([_from_connection(c) for c in reader.connections])
+            if self._path.suffix == ".mcap":
+                self._salvage = _is_damaged_mcap(self._path)  # what is left out is said while the messages are read
         except Exception as error:  # rosbags lets struct, sqlite and type errors through on damaged files
             self._salvage = True
             self.problems.append(f"{self.name}: damaged or unfinished ({_reason(error)}); read record by record")
@@ -260,6 +260,8 @@ def _records(stream: IO[bytes], size: int) -> Iterator[tuple[int, bytes, int]]:
     """(opcode, content, stated length) of whole records until the stream ends; a chunk may be cut."""
     while len(head := stream.read(9)) == 9:
         opcode, length = struct.unpack("<BQ", head)
+        if opcode == 0:  # none has it: zeros, which would be walked nine bytes at a time
+            return
         content = stream.read(min(length, size))
         if len(content) == length or opcode == 0x06:
             yield opcode, content, length
@@ -290,22 +292,21 @@ def _chunk_records(content: bytes, length: int, skipped: Callable[[str], None]) 
     return records
 
 
-def _verify_mcap(path: Path) -> None:
-    """Raises BagError naming the first damaged chunk: rosbags checks no checksums, and unpacks without limit."""
+def _is_damaged_mcap(path: Path) -> bool:
+    """Whether a chunk contradicts its checksum or unpacks too far: rosbags checks neither."""
     damages: list[str] = []
+    size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(len(MCAP_MAGIC))
-        size = path.stat().st_size
-        while len(head := file.read(9)) == 9:
+        while not damages and len(head := file.read(9)) == 9:
             opcode, length = struct.unpack("<BQ", head)
-            if opcode != 0x06:
+            if opcode == 0x06:
+                content = file.read(min(length, size))
+                if len(content) > 40:
+                    _chunk_records(content, length, damages.append)
+            else:
                 file.seek(min(length, size), 1)
-                continue
-            content = file.read(min(length, size))
-            if len(content) > 40:
-                _chunk_records(content, length, damages.append)
-            if damages:
-                raise BagError(damages[0])
+    return bool(damages)
 
 
 def _decompressed(body: bytes, compression: str, most: int) -> bytes:

@@ -124,7 +124,9 @@ def read_audio(bag: Bag, topic: BagTopic, settings: InputSettings | None = None)
                 bag.problems.append(f"{found.name}: {error}")
     bag.problems += [f"{topic.name}: {count} messages left out: {why}" for why, count in track.skipped.items()]
     if not track.chunks:
-        raise BagError(f"no message of {topic.name} could be used: {'; '.join(track.skipped) or 'it is empty'}")
+        raise BagError(
+            f"no message of {topic.name} could be used: {'; '.join(track.skipped or bag.problems) or 'it is empty'}"
+        )
     return track
 
 
