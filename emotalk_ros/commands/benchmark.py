@@ -107,11 +107,11 @@ def _lengths(text: str, option: str = "--seconds") -> list[float]:
 
 
 def _table(models: str, backends: str, hops: str, voices: str, repeats: int, threads: int, report: Path) -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from emotalk_ros.files import write_text
     from emotalk_ros.runtime import measure
-    from emotalk_ros.terminal import Terminal
+    from emotalk_ros.terminal import Terminal, text_column
 
     ways = [name.strip() for name in backends.split(",") if name.strip()]
     unknown = sorted(set(ways) - set(measure.WAYS))
@@ -124,7 +124,7 @@ def _table(models: str, backends: str, hops: str, voices: str, repeats: int, thr
         wanted += measure.gpu_cases(names, repeats)
     console, errors = Terminal(), Terminal(stderr=True)
     costs: list[measure.Cost] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (text_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True) as progress:
         task = progress.add_task("", total=len(wanted))
         costs_of = measure.measure_all(wanted)
