@@ -199,6 +199,8 @@ def _counted(source: Path, rows: Iterable[list[str]]) -> Iterator[list[str]]:
 
 def _timed(source: Path, rows: Iterable[list[str]], heading: list[str], lower: list[str]) -> tuple[NDArray[Any], Times]:
     """A table with the time in seconds, read row by row: text of a long one would take many times its numbers."""
+    if not heading:
+        raise MotionError(f"{source}: no frame: the file is empty")
     if "time" not in lower:
         raise MotionError(
             f"{source}: no column `time` (seconds) or `Timecode` (Live Link Face) among {', '.join(heading[:4])} ..."
