@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from emotalk_ros.evaluation.recording import FaceRecording
     from emotalk_ros.nodes.demo import DemoFiles
-    from emotalk_ros.terminal import Terminal, text_column
+    from emotalk_ros.terminal import Terminal
 
 
 def register(app: typer.Typer) -> None:
@@ -73,6 +73,7 @@ def _run(files: DemoFiles, model: str, console: Terminal) -> None:
     from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
     from emotalk_ros.nodes.demo import run_nodes
+    from emotalk_ros.terminal import text_column
 
     words = {
         "loading": "starting three nodes, loading the network",
