@@ -132,7 +132,7 @@ def test_a_publisher_killed_in_mid_stream_can_come_back(graph, node, speech_file
 
 
 def _from_the_beginning(frames):
-    """The last stream that began: without what closes the mouth of the one before, or a start that a busy machine broke off."""
+    """The last stream that began: without what closed the mouth before, or a start that broke off."""
     return frames[max(at for at, frame in enumerate(frames) if frame.frame == 0) :]
 
 
