@@ -120,8 +120,8 @@ class Bag:
         """Compare with what metadata.yaml promises; a killed recorder's copy or a cut file holds less."""
         for entry in self._metadata.get("topics_with_message_count") or []:
             try:
-                name, promised = entry["topic_metadata"]["name"], int(entry["message_count"])
-            except (KeyError, TypeError, ValueError):
+                name, promised = str(entry["topic_metadata"]["name"]), int(entry["message_count"])
+            except (LookupError, TypeError, ValueError, OverflowError):  # the last: .inf
                 continue
             found = self.topics[name].count if name in self.topics else 0
             if found < promised:

@@ -326,6 +326,7 @@ def _walk_mcap(
     path: Path, topics: dict[str, BagTopic], wanted: Collection[str] | None, skipped: Callable[[str], None]
 ) -> Iterator[BagMessage]:
     from mcap.data_stream import ReadDataStream
+    from mcap.exceptions import McapError
     from mcap.records import Channel, Schema
 
     schemas: dict[int, Schema] = {}
@@ -357,7 +358,7 @@ def _walk_mcap(
         file.seek(len(MCAP_MAGIC))
         try:
             yield from walk(file, size)
-        except (struct.error, UnicodeDecodeError, zstd.ZstdError, EOFError, KeyError, ValueError):
+        except (struct.error, zstd.ZstdError, McapError, EOFError, KeyError, ValueError):
             return  # a record cut in its middle: nothing lies behind it
 
 
