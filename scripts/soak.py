@@ -247,8 +247,8 @@ class Process:
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE if limit else log,
-                stderr=subprocess.STDOUT if limit else log,
+                stdout=log,
+                stderr=log,
                 env=self.environment,
                 start_new_session=True,
                 preexec_fn=limits,
@@ -279,6 +279,10 @@ class Process:
     def alive(self) -> bool:
         """Whether it runs."""
         return self.process is not None and self.process.poll() is None
+
+    def said(self) -> str:
+        """All that it wrote."""
+        return self.log.read_text(errors="replace")
 
     def measure(self) -> None:
         """Note its memory."""
@@ -624,23 +628,20 @@ class Soak:
         time.sleep(3.0)
 
     def disk_full(self, what: Happened) -> None:
-        """A recorder whose file may not grow beyond 200 kB: it must end by itself, say where the recording lies."""
+        """A recorder whose file may not grow beyond 200 kB: it must say where the recording lies, and end with 1."""
         output = self.folder / f"bag{len(self.happened)}"
         topics = ["/audio", "/blendshapes", "/emotion"]
         command = NodeSpec("recorder_node", {"output": str(output), "topics": topics}).command()
-        recorder = Process("recorder", command, self.folder / "recorder.log", self.node.environment)
+        recorder = Process("recorder", command, self.folder / f"{output.name}.log", self.node.environment)
         recorder.start(limit=200_000)
-        try:
-            said = recorder.process.communicate(timeout=120)[0].decode(errors="replace")
-        except subprocess.TimeoutExpired:
-            recorder.kill()
-            self._problem(what, "the recorder went on although its file could not grow")
-            return
-        with recorder.log.open("a") as log:
-            log.write(said)
-        what.note = f"the recorder ended with {recorder.process.returncode}"
-        if recorder.process.returncode == 0 or "Traceback" in said or str(self.folder) not in said:
-            self._problem(what, f"the recorder must say where the recording stays: {said[-500:]!r}")
+        deadline = time.monotonic() + 120
+        while recorder.alive and "can't be written" not in recorder.said() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        status = recorder.stop()
+        said = recorder.said()
+        what.note = f"the recorder ended with {status}"
+        if status != 1 or "Traceback" in said or f"lies in {self.folder}" not in said:
+            self._problem(what, f"the recorder must say where the recording lies and end with 1: {said[-500:]!r}")
         for left in self.folder.glob(f".{output.name}*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -837,7 +838,7 @@ class Soak:
             memory[name] = {"start_mb": round(start, 1), "end_mb": round(end, 1), "slope_mb_per_hour": round(slope, 1)}
             if end - start > max(30.0, 0.1 * start):
                 problems.append(f"the {name}'s memory grew from {start:.0f} to {end:.0f} MB")
-            text = process.log.read_text(errors="replace")
+            text = process.said()
             logs[name] = {"bytes": len(text.encode()), "lines": text.count("\n")}
             if "Traceback" in text:
                 problems.append(f"a traceback in the log of the {name}: {process.log}")

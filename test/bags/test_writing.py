@@ -75,4 +75,4 @@ def test_a_flipped_bit_costs_its_chunk_and_is_told(tmp_path: Path) -> None:
         problems = bag.problems
     assert found == [0, 1, 2, 6, 7, 8]
     assert any("a damaged chunk was left out (3.000 to 5.000 s" in problem for problem in problems)
-    assert any("promises 9 messages, 6 are there" in problem for problem in problems)
+    assert any("9 messages are counted, 6 could be read" in problem for problem in problems)
