@@ -7,8 +7,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from emotalk_ros.emotions import EMOTIONS
-from emotalk_ros.model.trunk import FEATURE_STRIDE, MEL_REACH
-from emotalk_ros.units import SAMPLE_RATE, ratio_ceil
+from emotalk_ros.model.feature_grid import lookahead_samples
 
 
 class StreamingEmoTalkConfig(PreTrainedConfig):
@@ -115,12 +114,7 @@ class StreamingEmoTalkConfig(PreTrainedConfig):
 
         Output t may depend on samples with index < floor(t * 16000 / fps) + lookahead_samples.
         """
-        # A frame between two features reads the later one too. The grids meet once a second at the latest.
-        gap = max(
-            FEATURE_STRIDE * ratio_ceil(t * SAMPLE_RATE, self.fps * FEATURE_STRIDE) - t * SAMPLE_RATE // self.fps
-            for t in range(self.fps)
-        )
-        return gap + FEATURE_STRIDE * sum(self.trunk_rights) + MEL_REACH
+        return lookahead_samples(self.fps, self.trunk_rights)
 
     def _validate(self) -> None:
         for name in ("fps", "trunk_segment", "decoder_layers", "decoder_reach", "num_persons", "emotion_channels"):

@@ -18,12 +18,13 @@ from emotalk_ros.model.causal import AttentionState, InputState
 from emotalk_ros.model.conditioning import EmotionConditioned
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.emotion_statistics import RunningStatistics, StatisticsState
+from emotalk_ros.model.feature_grid import FEATURE_STRIDE, frame_places
 from emotalk_ros.model.inference import Analysis, Array, SpeechToFace
 from emotalk_ros.model.output import EmoTalkOutput
 from emotalk_ros.model.stream_windows import StreamWindows, analyse_windows
 from emotalk_ros.model.streaming_config import StreamingEmoTalkConfig
 from emotalk_ros.model.timing import stretch, valid_mask
-from emotalk_ros.model.trunk import FEATURE_STRIDE, LogMel, SpeechTrunk, TrunkState
+from emotalk_ros.model.trunk import LogMel, SpeechTrunk, TrunkState
 from emotalk_ros.units import SAMPLE_RATE, frame_count
 
 EXPRESSIVE = sorted(
@@ -83,19 +84,12 @@ def read_frames(features: Tensor, fps: int, state: FrameState) -> Tensor:
     """
     if state.features is not None:
         features = torch.cat([state.features, features], 1)
-    rate = FEATURE_STRIDE * fps
-    last = state.first + features.shape[1] - 1
-    # Frame t lies at feature t * 16000 / rate; the feature after it is read where it lies between two.
-    count = max(0, last * rate // SAMPLE_RATE + 1 - state.next_frame)
-    position = torch.arange(state.next_frame, state.next_frame + count, device=features.device) * SAMPLE_RATE
-    lower = torch.div(position, rate, rounding_mode="floor")
-    share = ((position - lower * rate) / rate).to(features.dtype)[None, :, None]
-    lower = lower - state.first
-    upper = (lower + 1).clamp(max=features.shape[1] - 1)
+    places = frame_places(fps, state.first, features.shape[1], state.next_frame)
+    lower, upper = (torch.from_numpy(each).to(features.device) for each in (places.lower, places.upper))
+    share = torch.from_numpy(places.share).to(features)[None, :, None]
     frames = features.index_select(1, lower) * (1 - share) + features.index_select(1, upper) * share
-    state.next_frame += count
-    gone = min(features.shape[1], state.next_frame * SAMPLE_RATE // rate - state.first)
-    state.features, state.first = features[:, gone:], state.first + gone
+    state.next_frame += len(places.share)
+    state.features, state.first = features[:, places.gone :], state.first + places.gone
     return frames
 
 

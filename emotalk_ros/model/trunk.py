@@ -15,7 +15,6 @@ Training brings it back to what Whisper's encoder says (`training.distillation`)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -25,14 +24,9 @@ from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
 
 from emotalk_ros.model.causal import AttentionState, InputState, attend, convolve, split_heads
+from emotalk_ros.model.feature_grid import MEL_HOP, MEL_WINDOW, sinusoids
 from emotalk_ros.units import SAMPLE_RATE
 
-MEL_WINDOW, MEL_HOP = 400, 160
-"""Samples: 25 ms every 10 ms."""
-FEATURE_STRIDE = 2 * MEL_HOP
-"""Samples between features: 50 a second. Feature k is centred at sample 320 k."""
-MEL_REACH = 2 * MEL_HOP + MEL_WINDOW // 2
-"""Samples after a feature's instant that the spectra and convolutions hear: 520."""
 _MEL_FLOOR = -7.0
 """log10 of a band's power below which nothing is heard: the floor of a loud clip in Whisper."""
 
@@ -72,14 +66,6 @@ class TrunkState:
         for part in (self.samples, self.spectra, self.convolved):
             part.reset()
         self.segments, self.begun, self.heard = [], 0, 0
-
-
-def sinusoids(width: int, count: int) -> Tensor:
-    """Whisper's position vectors, (count, width)."""
-    half = width // 2
-    frequency = torch.exp(-math.log(10000.0) / (half - 1) * torch.arange(half, dtype=torch.float32))
-    angle = torch.arange(count, dtype=torch.float32)[:, None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], 1)
 
 
 class LogMel(nn.Module):
@@ -230,7 +216,7 @@ class SpeechTrunk(nn.Module):
     def reset_constants(self) -> None:
         """Compute the positions (they are no part of a checkpoint)."""
         if not self.positions.is_meta:
-            self.positions = sinusoids(self.width, len(self.positions)).to(self.positions)
+            self.positions = torch.from_numpy(sinusoids(self.width, len(self.positions))).to(self.positions)
 
     def limit(self, rights: Sequence[int]) -> None:
         """Let each layer see so many positions after its own."""

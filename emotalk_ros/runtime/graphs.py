@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emotalk_ros.model.feature_grid import sinusoids
 from emotalk_ros.model.locations import CheckpointError
 from emotalk_ros.runtime.sizes import NetworkSizes
 
@@ -118,7 +119,7 @@ class Graphs:
 
     def _tensor(self, name: str) -> Array:
         if name == POSITIONS:
-            return _sinusoids(self.sizes.trunk_width, self.sizes.cached)
+            return sinusoids(self.sizes.trunk_width, self.sizes.cached)
         for suffix, part in ((EIGHT_BIT, 0), (FACTORS, 1)):
             if name.endswith(suffix):
                 plain = name.removesuffix(suffix)
@@ -148,11 +149,3 @@ def _exact_products() -> bool:
     except OSError:
         return False
     return "vnni" in text or "flags" not in text
-
-
-def _sinusoids(width: int, count: int) -> Array:
-    """Whisper's position vectors, (count, width)."""
-    half = width // 2
-    frequency = np.exp(np.float32(-np.log(10000.0) / (half - 1)) * np.arange(half, dtype=np.float32))
-    angle = np.arange(count, dtype=np.float32)[:, None] * frequency
-    return np.ascontiguousarray(np.concatenate([np.sin(angle), np.cos(angle)], 1), dtype=np.float32)

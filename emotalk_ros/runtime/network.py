@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.model.analysis import Analysis
+from emotalk_ros.model.feature_grid import FEATURE_STRIDE, MEL_HOP, MEL_REACH, MEL_WINDOW, frame_places
 from emotalk_ros.model.stream_windows import StreamWindows, analyse_windows
 from emotalk_ros.runtime.graphs import Graphs
 from emotalk_ros.runtime.segments import SegmentPool, VoiceSegments
-from emotalk_ros.runtime.sizes import FEATURE_STRIDE, MEL_HOP, MEL_REACH, MEL_WINDOW, NetworkSizes
+from emotalk_ros.runtime.sizes import NetworkSizes
 from emotalk_ros.units import SAMPLE_RATE, frame_count
 
 Array = NDArray[np.float32]
@@ -277,18 +278,11 @@ class OnnxNetwork:
     def _read(self, new: Array, state: OnnxState) -> Array:
         """Features (n, C), 50 a second, at the instants t / fps: the frames (t, C) that they complete."""
         values = new if state.read is None else np.concatenate([state.read, new])
-        rate = FEATURE_STRIDE * self.config.fps
-        last = state.read_first + len(values) - 1
-        count = max(0, last * rate // SAMPLE_RATE + 1 - state.next_frame)
-        position = np.arange(state.next_frame, state.next_frame + count) * SAMPLE_RATE
-        lower = position // rate
-        share = ((position - lower * rate) / np.float64(rate)).astype(np.float32)[:, None]
-        lower = lower - state.read_first
-        upper = np.minimum(lower + 1, len(values) - 1)
-        frames = values[lower] * (1 - share) + values[upper] * share
-        state.next_frame += count
-        gone = min(len(values), state.next_frame * SAMPLE_RATE // rate - state.read_first)
-        state.read, state.read_first = values[gone:], state.read_first + gone
+        places = frame_places(self.config.fps, state.read_first, len(values), state.next_frame)
+        share = places.share[:, None]
+        frames = values[places.lower] * (1 - share) + values[places.upper] * share
+        state.next_frame += len(share)
+        state.read, state.read_first = values[places.gone :], state.read_first + places.gone
         return frames
 
     def _statistics(self, heard: Array, state: OnnxState) -> Array:

@@ -1,4 +1,4 @@
-"""Sizes of the streaming network as its config.json tells them, and the grids of its features and frames; no torch."""
+"""Sizes of the streaming network as its config.json tells them; no torch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from emotalk_ros.emotions import EMOTIONS
+from emotalk_ros.model.feature_grid import lookahead_samples
 from emotalk_ros.model.locations import CheckpointError
-from emotalk_ros.units import SAMPLE_RATE, ratio_ceil
 
-MEL_WINDOW, MEL_HOP = 400, 160
-"""Samples of a spectrum's window, and between two."""
-FEATURE_STRIDE = 2 * MEL_HOP
-"""Samples between features."""
-MEL_REACH = 2 * MEL_HOP + MEL_WINDOW // 2
-"""Samples after a feature's instant that the spectra and convolutions hear."""
 MODEL_TYPE = "emotalk-streaming"
 
 
@@ -94,8 +88,4 @@ class NetworkSizes:
     @property
     def lookahead_samples(self) -> int:
         """As `StreamingEmoTalkConfig.lookahead_samples`."""
-        gap = max(
-            FEATURE_STRIDE * ratio_ceil(t * SAMPLE_RATE, self.fps * FEATURE_STRIDE) - t * SAMPLE_RATE // self.fps
-            for t in range(self.fps)
-        )
-        return gap + FEATURE_STRIDE * self.ahead + MEL_REACH
+        return lookahead_samples(self.fps, self.trunk_rights)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from emotalk_ros.corpus.store import Corpus, Record
 from emotalk_ros.emotions import canonical
 from emotalk_ros.face.names import COUNT, INDEX
-from emotalk_ros.model.trunk import FEATURE_STRIDE
+from emotalk_ros.model.feature_grid import FEATURE_STRIDE
 from emotalk_ros.training.augment import Augmenter
 from emotalk_ros.training.pairs import Pair, PairIndex, align, dtw_positions, sample_rows, voice
 from emotalk_ros.training.recipe import Recipe

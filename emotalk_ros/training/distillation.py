@@ -15,8 +15,9 @@ from torch.nn import functional
 from transformers import WhisperConfig, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from emotalk_ros.model.feature_grid import FEATURE_STRIDE
 from emotalk_ros.model.timing import valid_mask
-from emotalk_ros.model.trunk import FEATURE_STRIDE, LogMel, SpeechTrunk
+from emotalk_ros.model.trunk import LogMel, SpeechTrunk
 from emotalk_ros.training.recipe import RecipeError
 
 _RANGE = 2.0

@@ -6,7 +6,8 @@ import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from emotalk_ros.model.trunk import FEATURE_STRIDE, LogMel, SpeechTrunk, TrunkState
+from emotalk_ros.model.feature_grid import FEATURE_STRIDE
+from emotalk_ros.model.trunk import LogMel, SpeechTrunk, TrunkState
 from emotalk_ros.training.distillation import start_from_whisper
 
 WIDTH, HEADS, FF, BANDS = 32, 4, 48, 80
