@@ -10,9 +10,10 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.utils import logging
 
+from emotalk_ros.model.folder_files import REMEDY, read_json
 from emotalk_ros.model.locations import CheckpointError, ModelNotFoundError, checked_folder, default_model_path
 from emotalk_ros.model.speech import SpeechNetwork
-from emotalk_ros.model.weights import REMEDY, check_config, check_finite, check_sizes, read_json, weight_files
+from emotalk_ros.model.weights import check_config, check_finite, check_sizes, weight_files
 
 __all__ = ["ModelNotFoundError", "default_model_path", "load_model", "model_classes"]
 

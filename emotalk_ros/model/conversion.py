@@ -20,6 +20,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from emotalk_ros.files import replacing, replacing_folder
 from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.emotalk import EmoTalk
+from emotalk_ros.model.folder_files import read_json
 from emotalk_ros.model.locations import CheckpointError, ModelNotFoundError
 from emotalk_ros.model.published import (
     EXTRAS_FILE,
@@ -31,7 +32,7 @@ from emotalk_ros.model.published import (
     to_ours,
     to_published,
 )
-from emotalk_ros.model.weights import read_json, weight_files
+from emotalk_ros.model.weights import weight_files
 
 _ORDER = "published_keys"
 

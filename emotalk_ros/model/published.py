@@ -158,7 +158,8 @@ def read_config(path: Path) -> EmoTalkConfig:
     differ), `map_dims` (`cont`, `emo`, `emo2`), `feature_dim`, `period`, `decoder` (`nhead`, `ff`, `layers`,
     `activation`).
     """
-    from emotalk_ros.model.weights import check_config, read_json
+    from emotalk_ros.model.folder_files import read_json
+    from emotalk_ros.model.weights import check_config
 
     data = read_json(path)
     if data.get("model_type") == EmoTalkConfig.model_type:

@@ -1,53 +1,23 @@
-"""Files of a model folder before anything is built of them: one kind of error, which names file, key and remedy.
+"""A torch network's folder before anything is built of it: types, sizes and tensors are held against each other.
 
-Nothing here allocates what a file asks for: sizes are held against limits first, and the names and shapes of tensors
-come from the heads of the safetensors files.
+Names and shapes of tensors come from the heads of the safetensors files. `model.folder_files` reads without torch.
 """
 
 from __future__ import annotations
 
 import inspect
-import json
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from emotalk_ros.model.published import CheckpointError
-
-REMEDY = "copy the folder again from where it came, or make it anew with `emotalk train`"
-
-MOST_BYTES = 1_000_000
-"""Largest config.json; larger ones are refused unread."""
-MOST_LAYERS = 1000
-MOST_WIDTH = 65_536
-"""Largest width of a layer (keys that end in dim, ff, size, width)."""
-MOST = 8192
-"""Largest value of every other whole number, and longest list."""
-_WIDTHS = ("dim", "ff", "size", "width")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in the file `path`. Raises CheckpointError naming the file."""
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise CheckpointError(f"{path} has {size} bytes, a configuration at most {MOST_BYTES}: {REMEDY}")
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path} cannot be read as JSON ({_short(error)}): {REMEDY}") from error
-    if not isinstance(raw, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, this is a {type(raw).__name__}: {REMEDY}")
-    return raw
+from emotalk_ros.model.folder_files import REMEDY, check_limits, check_type, not_finite, read_json, short
+from emotalk_ros.model.locations import CheckpointError
 
 
 def check_config(kind: type[PreTrainedConfig], raw: Mapping[str, Any], path: Path) -> None:
@@ -58,25 +28,12 @@ def check_config(kind: type[PreTrainedConfig], raw: Mapping[str, Any], path: Pat
         inner = kind.sub_configs.get(key)
         if inner is not None and value is not None:
             if not isinstance(value, dict):
-                raise CheckpointError(f"{where} must be an object, got {_short(value)}: {REMEDY}")
+                raise CheckpointError(f"{where} must be an object, got {short(value)}: {REMEDY}")
             check_config(inner, value, Path(f"{path}: {key}"))
             continue
         check_limits(key, value, where)
         if key in wanted:
-            _check_type(wanted[key], value, where)
-
-
-def check_limits(key: str, value: Any, where: str) -> None:
-    """Raises CheckpointError for a number that no network of this package has, before anything of that size is made."""
-    if isinstance(value, list):
-        if len(value) > MOST:
-            raise CheckpointError(f"{where} has {len(value)} entries, the limit is {MOST}: {REMEDY}")
-        for item in value:
-            check_limits(key, item, where)
-    if isinstance(value, int) and not isinstance(value, bool):
-        most = MOST_LAYERS if key.endswith("layers") else MOST_WIDTH if key.endswith(_WIDTHS) else MOST
-        if abs(value) > most:
-            raise CheckpointError(f"{where} is {_short(value)}, the limit is {most}: {REMEDY}")
+            check_type(wanted[key], value, where)
 
 
 def _annotations(kind: type) -> dict[str, Any]:
@@ -93,17 +50,6 @@ def _annotations(kind: type) -> dict[str, Any]:
     return found
 
 
-def _check_type(hint: Any, value: Any, where: str) -> None:
-    try:
-        TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        wanted = fault["msg"].replace("Input should be", "must be")
-        raise CheckpointError(f"{where} {wanted}, got {_short(value)}: {REMEDY}") from error
-    except (PydanticSchemaGenerationError, TypeError, NameError):
-        return  # an annotation that is none of plain values: its own class checks it
-
-
 def shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors in safetensors files, from their heads.
 
@@ -115,7 +61,7 @@ def shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
             with safe_open(path, framework="pt") as file:
                 found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read ({_short(error)}): {REMEDY}") from error
+            raise CheckpointError(f"{path} cannot be read ({short(error)}): {REMEDY}") from error
     return found
 
 
@@ -162,11 +108,7 @@ def check_finite(tensors: Mapping[str, Tensor], file: Path) -> None:
     """Raises CheckpointError that names the first tensor with NaN or infinity, and how many numbers are so."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            count = int((~torch.isfinite(tensor)).sum())
-            raise CheckpointError(
-                f"{file}: {name} holds NaN or infinity ({count} of {tensor.numel()} numbers): the file is damaged, or "
-                f"its training failed; {REMEDY}"
-            )
+            raise not_finite(file, name, int((~torch.isfinite(tensor)).sum()), tensor.numel())
 
 
 def _product(shape: tuple[int, ...]) -> int:
@@ -174,8 +116,3 @@ def _product(shape: tuple[int, ...]) -> int:
     for size in shape:
         product *= size
     return product
-
-
-def _short(value: object) -> str:
-    text = str(value) if isinstance(value, BaseException) else repr(value)
-    return text if len(text) <= 120 else f"{text[:120]} ..."

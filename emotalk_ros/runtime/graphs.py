@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.model.feature_grid import sinusoids
+from emotalk_ros.model.folder_files import read_arrays, read_json, short
 from emotalk_ros.model.locations import CheckpointError
 from emotalk_ros.runtime.sizes import NetworkSizes
 
@@ -72,7 +73,6 @@ class Graphs:
             raise RuntimeUnavailable(
                 f"onnxruntime cannot be imported ({error}): pip install onnxruntime, or use model.backend torch"
             ) from error
-        from safetensors.numpy import load_file
 
         self.sizes = NetworkSizes.read(folder)
         wanted = [folder / FOLDER / MANIFEST, *(graph_path(folder, name, precision) for name in GRAPHS)]
@@ -84,13 +84,13 @@ class Graphs:
             )
         if not (folder / "model.safetensors").is_file():
             raise RuntimeUnavailable(f"{folder} keeps its weights in several files; ONNX Runtime reads one")
-        manifest = json.loads((folder / FOLDER / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["made_for"] != made_for(self.sizes):
+        manifest = read_json(folder / FOLDER / MANIFEST)
+        if manifest.get("made_for") != made_for(self.sizes):
             raise CheckpointError(
                 f"the ONNX graphs in {folder / FOLDER} were made for a network of other sizes than its config.json "
                 f"says: make them again by `emotalk convert {folder} --onnx`"
             )
-        self.weights: dict[str, Array] = load_file(folder / "model.safetensors")
+        self.weights: dict[str, Array] = read_arrays(folder / "model.safetensors")
         self.precision, self.version = precision, onnxruntime.__version__
         self._kept: list[Any] = []  # the runtime may use the arrays where they lie
         self._cores = threads
@@ -115,7 +115,12 @@ class Graphs:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(self._tensor(key)) for key in names]
         options.add_external_initializers(names, values)
         self._kept += values
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        try:
+            return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # of ONNX Runtime, on a damaged graph and on weights of other shapes
+            raise CheckpointError(
+                f"{path} cannot be loaded ({short(error)}): make it again by `emotalk convert {path.parents[1]} --onnx`"
+            ) from error
 
     def _tensor(self, name: str) -> Array:
         if name == POSITIONS:
@@ -124,11 +129,12 @@ class Graphs:
             if name.endswith(suffix):
                 plain = name.removesuffix(suffix)
                 if plain not in self._eight_bit:
-                    self._eight_bit[plain] = eight_bit(self._weight(plain))
+                    self._eight_bit[plain] = eight_bit(self.weight(plain))
                 return self._eight_bit[plain][part]
-        return self._weight(name)
+        return self.weight(name)
 
-    def _weight(self, name: str) -> Array:
+    def weight(self, name: str) -> Array:
+        """A tensor of the network, float32. Raises CheckpointError where it is missing."""
         if name not in self.weights:
             raise CheckpointError(f"model.safetensors has no tensor {name}, which the ONNX graphs want")
         return np.ascontiguousarray(self.weights[name], dtype=np.float32)

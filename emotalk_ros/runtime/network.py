@@ -87,8 +87,8 @@ class OnnxNetwork:
         self.folder, self.precision = folder, precision
         self.trunk = self._pool = SegmentPool(self._graphs)
         weights = self._graphs.weights
-        self.emotion_prototypes = weights["emotion_prototypes"].astype(np.float32)
-        self.prototypes_set = bool(weights["prototypes_set"])
+        self.emotion_prototypes = self._graphs.weight("emotion_prototypes")
+        self.prototypes_set = bool(self._graphs.weight("prototypes_set"))
         self.parameters_count = sum(tensor.size for tensor in weights.values())
         self._hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(MEL_WINDOW) / MEL_WINDOW)).astype(np.float32)
         self._decay = math.exp(-1.0 / (self.config.emotion_memory * self.config.fps))

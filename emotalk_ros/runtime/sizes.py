@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from emotalk_ros.emotions import EMOTIONS
 from emotalk_ros.model.feature_grid import lookahead_samples
+from emotalk_ros.model.folder_files import check_limits, check_type, read_json
 from emotalk_ros.model.locations import CheckpointError
 
 MODEL_TYPE = "emotalk-streaming"
@@ -49,21 +49,25 @@ class NetworkSizes:
 
     @classmethod
     def read(cls, folder: Path) -> NetworkSizes:
-        """Of a model folder. Raises CheckpointError for a network of another kind."""
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        """Of a model folder. Raises CheckpointError for a damaged config.json and for a network of another kind."""
+        file = folder / "config.json"
+        settings = read_json(file)
         if settings.get("model_type") != MODEL_TYPE:
             raise CheckpointError(
                 f"{folder} holds a network of type {settings.get('model_type')!r}; ONNX Runtime computes "
                 f"{MODEL_TYPE!r} only: use model.backend torch"
             )
+        hints = get_type_hints(cls)
+        for key in hints.keys() & settings.keys():
+            check_limits(key, settings[key], f"{file}: {key}")
+            check_type(hints[key], _plain(settings[key]), f"{file}: {key}")
         return cls.of(settings)
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> NetworkSizes:
         """From the fields of a configuration."""
         known = {field.name for field in fields(cls)} & settings.keys()
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v := settings[k], list) else v for k in known}
-        return cls(**values)
+        return cls(**{key: _plain(settings[key]) for key in known})
 
     @property
     def ahead(self) -> int:
@@ -89,3 +93,8 @@ class NetworkSizes:
     def lookahead_samples(self) -> int:
         """As `StreamingEmoTalkConfig.lookahead_samples`."""
         return lookahead_samples(self.fps, self.trunk_rights)
+
+
+def _plain(value: Any) -> Any:
+    """Lists of JSON as the tuples that the fields hold."""
+    return tuple(value) if isinstance(value, list) else value
