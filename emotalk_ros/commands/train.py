@@ -192,7 +192,7 @@ def train_ear(
             noticing = teach_voices(trained.ear, rest)
         tested = None if apart is None else (predict(trained.ear, apart, False), predict(trained.ear, apart, True))
         if apart is not None and noticing:
-            held = noticing_by_collection(trained.ear.voices, trained.ear.config.change, apart)
+            held = noticing_by_collection(trained.ear.voices.numpy(), trained.ear.config.change, apart)
             noticing |= {f"{name}, speakers kept out to the end": told for name, told in held.items()}
         trained.ear.config = with_figures(trained, trained.ear.config, tested, sources(rest, SOURCES), noticing)
         with replacing_folder(output) as folder:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
 from emotalk_ros.emotions import EMOTIONS
+from emotalk_ros.model.folder_files import check_limits, read_arrays, read_json
 from emotalk_ros.model.locations import CheckpointError
 from emotalk_ros.share import candidate_paths
 
@@ -27,6 +32,7 @@ VALENCE: dict[str, float] = {
 """How pleasant each emotion is, 0..1: its side of Russell's circumplex (1980). All emotions together are 0.5."""
 
 FORMAT = 1
+_LOG = logging.getLogger(__name__)
 
 
 class EarError(CheckpointError):
@@ -81,6 +87,9 @@ class EarConfig:
         return len(self.layers) * self.width
 
 
+_SCHEMA = TypeAdapter(EarConfig)
+
+
 def ear_path(name_or_path: str | os.PathLike[str]) -> Path:
     """The folder of an ear: `free`, `research` (models/ear-<name> of the source tree or the installation) or a path.
 
@@ -99,11 +108,43 @@ def ear_path(name_or_path: str | os.PathLike[str]) -> Path:
     raise EarError(f"no ear: {remedy}; `emotalk train ear --data FOLDER` makes one")
 
 
-def read_ear_config(folder: Path) -> EarConfig:
-    """The settings in an ear's folder. Raises EarError for a later version of this package's, others as they come."""
-    settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    if settings.pop("format", None) != FORMAT:
-        raise EarError(f"{folder / CONFIG} is no ear of format {FORMAT}: use the version of this package it is for")
-    for name in ("layers", "labels", "sources"):
-        settings[name] = tuple(settings[name])
-    return EarConfig(**settings)
+def ear_shapes(config: EarConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of an ear's tensors."""
+    labels, width = len(config.labels), config.features
+    matrices = {"known": (labels, width), "unknown": (labels, width), "voices": (config.voices, width)}
+    return {**matrices, "known_bias": (labels,), "unknown_bias": (labels,), "centre": (width,), "spread": (width,)}
+
+
+def read_ear(name_or_path: str | os.PathLike[str]) -> tuple[EarConfig, dict[str, NDArray[np.float32]]]:
+    """An ear's settings and tensors, by name or folder; its licence is told in the log.
+
+    Raises EarError for a folder that is missing, damaged or of a later version of this package.
+    """
+    folder = ear_path(name_or_path)
+    remedy = "copy the folder again from where it came, or `emotalk train ear --data FOLDER` makes one"
+    try:
+        settings = read_json(folder / CONFIG)
+        if settings.pop("format", None) != FORMAT:
+            raise EarError(f"{folder / CONFIG} is no ear of format {FORMAT}: use the version of this package it is for")
+        for name, value in settings.items():
+            check_limits(name, value, f"{folder / CONFIG}: {name}")
+        for name in ("layers", "labels", "sources"):
+            settings[name] = tuple(settings[name])
+        config = _SCHEMA.validate_python(settings)
+        tensors = read_arrays(folder / WEIGHTS)
+        wanted = ear_shapes(config)
+        if not config.voices:  # ears that tell no voices apart may lack the (empty) matrix for it
+            tensors.setdefault("voices", np.zeros(wanted["voices"], np.float32))
+        found = {name: tensor.shape for name, tensor in tensors.items()}
+        if found != wanted:
+            raise EarError(f"the tensors in {folder / WEIGHTS} are {found}, its {CONFIG} asks for {wanted}; {remedy}")
+    except CheckpointError as error:
+        raise EarError(f"the ear cannot be loaded: {error}") from error
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        key = ".".join(map(str, fault["loc"]))
+        raise EarError(f"{folder / CONFIG}: cannot be loaded: {key} {fault['msg']}; {remedy}") from error
+    except (KeyError, TypeError) as error:
+        raise EarError(f"{folder / CONFIG}: cannot be loaded: {error}; {remedy}") from error
+    _LOG.info("ear %r from %s, licence: %s", config.name, folder, config.licence)
+    return config, {name: np.asarray(tensor, dtype=np.float32) for name, tensor in tensors.items()}

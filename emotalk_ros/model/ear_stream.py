@@ -1,10 +1,9 @@
-"""An ear that listens to a stream, in numpy: what `Ear.hear` says, for every backend, with or without torch."""
+"""An ear that listens to a stream, in numpy, for every backend; what it hears is described in `model.ear`."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,21 +15,18 @@ from emotalk_ros.model.ear_config import (
     RATE,
     SAMPLES,
     VALENCE,
-    WEIGHTS,
     EarConfig,
-    EarError,
-    ear_path,
-    read_ear_config,
+    ear_shapes,
+    read_ear,
 )
 
 Array = NDArray[np.float32]
 Wide = NDArray[np.float64]
 
 _BLOCK = 64  # states that one matrix product sums up
-_QUIETEST = -60.0
+QUIETEST = -60.0
+"""dB re full scale below which nothing counts as speech."""
 _FALL = 2.0  # dB a second by which the loudest so far is forgotten
-_TENSORS = ("known", "known_bias", "unknown", "unknown_bias", "centre", "spread")
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -41,7 +37,7 @@ class ListenerState:
 
     recent: Wide
     speaker: Wide
-    loudest: float = field(default=_QUIETEST)
+    loudest: float = field(default=QUIETEST)
     watch: VoiceWatch | None = None
     """Notices another speaker; None: nobody does."""
 
@@ -53,11 +49,17 @@ class ListenerState:
         """Somebody else."""
         if self.watch is not None:
             self.watch.reset()
-        self.recent[:], self.speaker[:], self.loudest = 0.0, 0.0, _QUIETEST
+        self.recent[:], self.speaker[:], self.loudest = 0.0, 0.0, QUIETEST
 
 
 class VoiceWatch:
-    """Notices that another person speaks: `model.ear.VoiceWatch`, in numpy."""
+    """Notices that another person speaks: recent speech no longer sounds like the speech before it.
+
+    Speech is gathered in cells of `CELL` seconds; the mean of the last `CELLS` of them is held against the mean of what
+    came before, in the numbers that tell voices apart (`Ear.voices`, a linear discriminant analysis: 1 is how far one
+    speaker's own means differ). It takes `CELLS` cells before and after; a change is found when `LOOKS` looks in a row
+    say so. What the picture goes by then is the later half of the recent speech.
+    """
 
     CELL = 0.5
     CELLS = 12
@@ -132,17 +134,12 @@ class StreamingEar:
 
     Args:
         config: of the ear.
-        tensors: known, unknown (L, D), known_bias, unknown_bias (L,), centre, spread (D,), voices (V, D) if V > 0.
+        tensors: known, unknown (L, D), known_bias, unknown_bias (L,), centre, spread (D,), voices (V, D).
     """
 
     def __init__(self, config: EarConfig, tensors: dict[str, Any]) -> None:
         self.config = config
-        self._parts = {name: np.asarray(tensors[name], dtype=np.float32) for name in _TENSORS}
-        self._voices = np.asarray(tensors["voices"], dtype=np.float32) if config.voices else None
-        shape = (len(config.labels), config.features)
-        for name in ("known", "unknown"):
-            if self._parts[name].shape != shape:
-                raise EarError(f"the ear's matrix {name} has shape {self._parts[name].shape}, its settings say {shape}")
+        self._parts = {name: np.asarray(tensors[name], dtype=np.float32) for name in ear_shapes(config)}
         self._high = [k for k, name in enumerate(config.labels) if name in HIGH_AROUSAL]
         self._worth = np.array([VALENCE[name] for name in config.labels], np.float32)
 
@@ -151,34 +148,37 @@ class StreamingEar:
         """From an `Ear` (torch), or one that is there already."""
         if isinstance(ear, cls):
             return ear
-        names = (*_TENSORS, "voices")
-        return cls(ear.config, {name: getattr(ear, name).detach().cpu().numpy() for name in names})
+        return cls(ear.config, {name: getattr(ear, name).detach().cpu().numpy() for name in ear_shapes(ear.config)})
 
     def begin(self, watch: bool = True) -> ListenerState:
         """The state of a voice that nobody knows. `watch`: notice another speaker, where this ear can."""
         size = self.config.features + 1
-        state = ListenerState(np.zeros(size), np.zeros(size))
-        if watch and self._voices is not None and self.config.change > 0:
-            state.watch = VoiceWatch(self._voices, self.config.change, self.config.memory)
-        return state
+        return ListenerState(np.zeros(size), np.zeros(size), watch=self.watching() if watch else None)
+
+    def watching(self) -> VoiceWatch | None:
+        """What notices another speaker, where this ear can."""
+        if not self.config.voices or not self.config.change > 0:
+            return None
+        return VoiceWatch(self._parts["voices"], self.config.change, self.config.memory)
 
     def hear(self, states: Array, levels: Array, state: ListenerState) -> Array:
         """Readings of the next T states (T, levels, width) and their `levels` (T,) dB; `state` is carried on.
+
+        Causal: reading t depends on states up to t. However a stream is cut, the readings are the same.
 
         Returns:
             (T, L + 3): probabilities, arousal, valence, trust in the picture of the speaker.
 
         Raises ValueError for states of another shape.
         """
+        return self.listen(states, levels, state)[0]
+
+    def listen(self, states: Array, levels: Array, state: ListenerState) -> tuple[Array, Array]:
+        """As `hear`; also the share (T,) of each state that counted as speech."""
         c = self.config
         if len(levels) != len(states):
             raise ValueError(f"{len(states)} states and {len(levels)} levels: there must be as many")
-        highest = max(c.layers)
-        if states.ndim != 3 or states.shape[1] <= highest or states.shape[2] != c.width:
-            raise ValueError(
-                f"ear {c.name!r} reads layers {list(c.layers)} of width {c.width}: "
-                f"expected states (T, more than {highest}, {c.width}), got {states.shape}"
-            )
+        check_states(c, states.shape)
         features = states[:, list(c.layers)].reshape(len(states), c.features).astype(np.float32)
         share = self._speech(levels.astype(np.float32), state)
         rows = [np.zeros((0, len(c.labels) + 3), np.float32)]
@@ -191,17 +191,17 @@ class StreamingEar:
                 rows.append(self._block(features[k:stop], share[k:stop], state))
             state.speaker = state.speaker if speaker is None else speaker
             start = at + 1
-        return np.concatenate(rows)
+        return np.concatenate(rows), share
 
     def _speech(self, levels: Array, state: ListenerState) -> Array:
         """Share of speech (T,), by the loudest sound so far, which is forgotten evenly."""
         time = np.arange(1, len(levels) + 1, dtype=np.float32) * np.float32(_FALL / RATE)
         rising = np.maximum.accumulate(np.concatenate([[np.float32(state.loudest)], levels + time]))
-        loud = np.maximum(rising[1:] - time, np.float32(_QUIETEST))
+        loud = np.maximum(rising[1:] - time, np.float32(QUIETEST))
         if len(loud):
             state.loudest = float(loud[-1])
         share = 1.0 / (1.0 + np.exp(-(levels - loud + np.float32(self.config.below_loud)) / np.float32(2.0)))
-        return np.asarray(share * (levels > _QUIETEST), dtype=np.float32)
+        return np.asarray(share * (levels > QUIETEST), dtype=np.float32)
 
     def _block(self, features: Array, share: Array, state: ListenerState) -> Array:
         c, step, part = self.config, 1.0 / RATE, share.astype(np.float64)
@@ -213,15 +213,36 @@ class StreamingEar:
             (sums[:, :-1] / np.maximum(sums[:, -1:], 1e-9)).astype(np.float32) for sums in (recent, speaker)
         )
         seconds, known = recent[:, -1].astype(np.float32), speaker[:, -1].astype(np.float32)
-        sure = (known / (known + np.float32(c.trust)))[:, None]
-        evidence = (seconds / (seconds + np.float32(c.evidence)))[:, None]
-        p = self._parts
-        against_all, against_own = (means - p["centre"]) / p["spread"], (means - usual) / p["spread"]
-        moved = (1.0 - sure) * (against_all @ p["unknown"].T) + sure * (against_own @ p["known"].T)
-        scores = evidence * (moved + (1.0 - sure) * p["unknown_bias"] + sure * p["known_bias"])
+        sure = known / (known + np.float32(c.trust))
+        scores = scores_of(self._parts, means, usual, sure, seconds / (seconds + np.float32(c.evidence)))
         powers = np.exp(scores - scores.max(1, keepdims=True))
         found = powers / powers.sum(1, keepdims=True)
-        return np.column_stack([found, found[:, self._high].sum(1), found @ self._worth, sure[:, 0]]).astype(np.float32)
+        return np.column_stack([found, found[:, self._high].sum(1), found @ self._worth, sure]).astype(np.float32)
+
+
+def scores_of(parts: Mapping[str, Any], means: Any, usual: Any, trust: Any, evidence: Any) -> Any:
+    """(T, L) scores of recent speech, of arrays of numpy or of torch.
+
+    Args:
+        parts: the ear's tensors.
+        means: (T, D) features of recent speech, of voices that usually sound like `usual` (T, D).
+        trust: (T,) 0..1 in that picture of the speaker.
+        evidence: (T,) 0..1, how much the recent speech says.
+    """
+    sure, counts = trust[:, None], evidence[:, None]
+    against_all, against_own = (means - parts["centre"]) / parts["spread"], (means - usual) / parts["spread"]
+    moved = (1.0 - sure) * (against_all @ parts["unknown"].T) + sure * (against_own @ parts["known"].T)
+    return counts * (moved + (1.0 - sure) * parts["unknown_bias"] + sure * parts["known_bias"])
+
+
+def check_states(config: EarConfig, shape: tuple[int, ...]) -> None:
+    """Raises ValueError for states of a shape that the ear does not read."""
+    highest = max(config.layers)
+    if len(shape) != 3 or shape[1] <= highest or shape[2] != config.width:
+        raise ValueError(
+            f"ear {config.name!r} reads layers {list(config.layers)} of width {config.width}: "
+            f"expected states (T, more than {highest}, {config.width}), got {shape}"
+        )
 
 
 def _fading(values: Wide, decay: Wide, before: Wide) -> Wide:
@@ -233,7 +254,10 @@ def _fading(values: Wide, decay: Wide, before: Wide) -> Wide:
 
 
 def levels_of(samples: Array, states: int) -> Array:
-    """Levels (states,) in dB re full scale of the 40 ms around each state: `model.ear.state_levels`, in numpy."""
+    """Levels (states,) in dB re full scale of the 40 ms around each state, of samples (N,) at 16 kHz.
+
+    State k is centred at sample 320 k; what lies outside the samples is silence.
+    """
     needed = (states + 1) * SAMPLES
     padded = np.pad(samples.astype(np.float64), (SAMPLES, max(0, needed - len(samples))))
     energy = np.concatenate([[0.0], np.cumsum(padded**2)])
@@ -243,14 +267,5 @@ def levels_of(samples: Array, states: int) -> Array:
 
 
 def load_streaming_ear(name_or_path: str | os.PathLike[str] = "free") -> StreamingEar:
-    """An ear by name or folder; its licence is told in the log. Raises EarError as `load_ear` does."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    folder = ear_path(name_or_path)
-    try:
-        ear = StreamingEar(read_ear_config(folder), load_file(folder / WEIGHTS))
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError) as error:
-        raise EarError(f"the ear in {folder} cannot be loaded: {error}") from error
-    _LOG.info("ear %r from %s, licence: %s", ear.config.name, folder, ear.config.licence)
-    return ear
+    """An ear by name or folder. Raises EarError as `ear_config.read_ear` does."""
+    return StreamingEar(*read_ear(name_or_path))

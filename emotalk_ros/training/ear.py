@@ -34,7 +34,8 @@ from emotalk_ros.audio import AudioFormatError, load_audio
 from emotalk_ros.corpus.readers.emotional import Voice
 from emotalk_ros.emotions import EMOTIONS, HIGH_AROUSAL
 from emotalk_ros.files import replacing
-from emotalk_ros.model.ear import RATE, SAMPLES, VALENCE, Ear, EarConfig, SpeakerPicture, state_levels
+from emotalk_ros.model.ear import Ear, EarConfig, SpeakerPicture, state_levels
+from emotalk_ros.model.ear_config import RATE, SAMPLES, VALENCE
 
 Floats = NDArray[np.float32]
 Encoder = Callable[[Floats], Tensor]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotalk_ros.model.ear import SAMPLES
+from emotalk_ros.model.ear_config import SAMPLES
 from emotalk_ros.training.ear import EarTrainingError, Encoder, Floats
 
 _TAIL = 16

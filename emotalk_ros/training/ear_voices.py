@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from torch import Tensor
 
-from emotalk_ros.model.ear import Ear, VoiceWatch
+from emotalk_ros.model.ear import Ear
+from emotalk_ros.model.ear_stream import Array, VoiceWatch
 from emotalk_ros.training.ear import Clips, Floats, HeardClip
 
 NUMBERS = 32
@@ -47,7 +47,7 @@ def teach_voices(ear: Ear, clips: Clips, seed: int = 0) -> dict[str, Noticing]:
     known = [limit for limit in limits if limit is not None]
     if not known:
         return {}
-    ear.voices = rows[:numbers]
+    ear.voices = torch.from_numpy(rows[:numbers])
     ear.config = replace(ear.config, voices=numbers, change=float(np.mean(known)))
     found: dict[str, list[Noticing]] = {}
     for side, (voices, held) in enumerate(fits):
@@ -59,7 +59,7 @@ def teach_voices(ear: Ear, clips: Clips, seed: int = 0) -> dict[str, Noticing]:
     return {name: _mean(parts) for name, parts in found.items()}
 
 
-def noticing_by_collection(voices: Tensor, limit: float, clips: Clips) -> dict[str, Noticing]:
+def noticing_by_collection(voices: Array, limit: float, clips: Clips) -> dict[str, Noticing]:
     """`measure_noticing` of each collection in which two speakers talk long enough."""
     each = {name: clips.subset(clips.collections == name) for name in _collections(clips)}
     measured = {name: measure_noticing(voices, limit, part) for name, part in each.items()}
@@ -80,7 +80,7 @@ def _mean(parts: Sequence[Noticing]) -> Noticing:
     return Noticing(total, mean("within_10s"), mean("seconds"), mean("false_per_minute"))
 
 
-def fit_voices(clips: Clips, fewest: int = _FEWEST) -> Tensor | None:
+def fit_voices(clips: Clips, fewest: int = _FEWEST) -> Array | None:
     """(up to NUMBERS, D): rows that tell voices apart; None of fewer than `fewest` speakers.
 
     A speaker's own speech differs by 1 in each of them (its variance over means of six seconds).
@@ -106,10 +106,10 @@ def fit_voices(clips: Clips, fewest: int = _FEWEST) -> Tensor | None:
     inner = (1 - _SHRINKAGE) * inner / np.outer(scale, scale) + _SHRINKAGE * np.eye(len(scale))
     count = min(NUMBERS, sum(map(len, between)) - len(between), len(scale))
     _, rows = eigh(outer / np.outer(scale, scale), inner, subset_by_index=(len(scale) - count, len(scale) - 1))
-    return torch.from_numpy((rows / scale[:, None]).T[::-1].copy()).float()
+    return (rows / scale[:, None]).T[::-1].astype(np.float32)
 
 
-def limit_of(voices: Tensor, clips: Clips, seed: int = 0) -> float | None:
+def limit_of(voices: Array, clips: Clips, seed: int = 0) -> float | None:
     """The distance from which on it is another voice, by speakers that `voices` was not fitted on; None without any."""
     found = []
     for stream in streams(clips, seed, change=False):
@@ -138,7 +138,7 @@ class Noticing:
         return {name: round(value, 2) for name, value in asdict(self).items()}
 
 
-def measure_noticing(voices: Tensor, limit: float, clips: Clips, seed: int = 1) -> Noticing | None:
+def measure_noticing(voices: Array, limit: float, clips: Clips, seed: int = 1) -> Noticing | None:
     """Changes between the speakers of `clips`; None where there are not two with enough speech."""
     delays, false, minutes, count = [], 0, 0.0, 0
     for stream in streams(clips, seed):
@@ -158,16 +158,16 @@ def measure_noticing(voices: Tensor, limit: float, clips: Clips, seed: int = 1) 
 class _Listening(VoiceWatch):
     """Never finds anybody, and keeps what it saw."""
 
-    def __init__(self, voices: Tensor) -> None:
+    def __init__(self, voices: Array) -> None:
         super().__init__(voices, float("inf"), memory=90.0)
         self.distances: list[float] = []
 
-    def _distance(self, recent: Tensor) -> float:
+    def _distance(self, recent: Array) -> float:
         self.distances.append(super()._distance(recent))
         return self.distances[-1]
 
 
-Speech = tuple[Tensor, Tensor]
+Speech = tuple[Array, Array]
 """Means (n, D) over pieces of speech, and how many states (n,) of speech are behind each."""
 
 
@@ -181,7 +181,7 @@ class VoiceStream:
     @property
     def whole(self) -> Speech:
         """One after the other."""
-        return torch.cat([self.before[0], self.after[0]]), torch.cat([self.before[1], self.after[1]])
+        return np.concatenate([self.before[0], self.after[0]]), np.concatenate([self.before[1], self.after[1]])
 
 
 def streams(clips: Clips, seed: int, count: int = 60, change: bool = True) -> Iterator[VoiceStream]:
@@ -207,7 +207,7 @@ def _speech(own: Sequence[HeardClip], seconds: float, rng: np.random.Generator) 
     pieces = np.concatenate([clip.pieces for clip in chosen])
     lengths = np.concatenate([clip.seconds for clip in chosen])
     stop = int(np.searchsorted(lengths.cumsum(), seconds)) + 1
-    return torch.from_numpy(pieces[:stop]), torch.from_numpy(lengths[:stop] * 50)
+    return pieces[:stop], lengths[:stop] * 50
 
 
 def _collections(clips: Clips) -> list[str]:
