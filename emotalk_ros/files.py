@@ -157,14 +157,14 @@ def _discard(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def file_digest(*paths: Path) -> str:
-    """SHA-256 (first 16 hex digits) over the contents of `paths` in order."""
+def file_digest(*paths: Path, digits: int = 16) -> str:
+    """SHA-256 (the first `digits` hex digits of 64) over the contents of `paths` in order."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:digits]
 
 
 def model_digest(path: Path) -> str:

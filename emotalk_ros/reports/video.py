@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emotalk_ros.audio.containers import ffmpeg_program
 from emotalk_ros.files import replacing
 from emotalk_ros.reports.render import Frames, contact_sheet
 
@@ -104,13 +104,8 @@ def _write_sheet(frames: Iterator[Frames], path: Path, fps: float, _audio: objec
 
 def ffmpeg() -> str:
     """The ffmpeg program: the system's, or the one that the package imageio-ffmpeg brings. Raises VideoError."""
-    found = shutil.which("ffmpeg")
-    if found:
+    if found := ffmpeg_program():
         return found
-    with contextlib.suppress(ImportError, RuntimeError):
-        from imageio_ffmpeg import get_ffmpeg_exe
-
-        return str(get_ffmpeg_exe())
     raise VideoError(
         "mp4 needs ffmpeg: `apt install ffmpeg` or `pip install imageio-ffmpeg`; .webp and .gif do without"
     )

@@ -6,7 +6,6 @@ run code. Every file is held against its SHA-256 before it is used, so that a fl
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from emotalk_ros.files import replacing_folder
+from emotalk_ros.files import file_digest, replacing_folder
 
 _PREFIX = "step-"
 _FORMAT = 1
@@ -199,7 +198,9 @@ def read_checkpoint(folder: Path) -> CheckpointState:
 def write_sums(folder: Path) -> None:
     """`SHA256SUMS` of the files in `folder`. Raises OSError."""
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != _SUMS)
-    (folder / _SUMS).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in paths), encoding="utf-8")
+    (folder / _SUMS).write_text(
+        "".join(f"{file_digest(path, digits=64)}  {path.name}\n" for path in paths), encoding="utf-8"
+    )
 
 
 def check_sums(folder: Path) -> None:
@@ -223,7 +224,7 @@ def check_sums(folder: Path) -> None:
     for name, wanted in listed.items():
         path = folder / name
         try:
-            found = _sha256(path) if path.name == name else ""
+            found = file_digest(path, digits=64) if path.name == name else ""
         except OSError as error:
             raise CheckpointDamagedError(f"{name}: {error.strerror}") from error
         if found != wanted:
@@ -247,14 +248,6 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         apart[key] = own.clone() if own.untyped_storage().data_ptr() in seen else own
         seen.add(own.untyped_storage().data_ptr())
     return apart
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _same_shapes(what: str, own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:

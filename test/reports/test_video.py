@@ -68,7 +68,7 @@ def test_mp4_has_picture_and_sound(tmp_path):
 
 
 def test_without_ffmpeg_the_remedy_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(video.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
     with pytest.raises(VideoError, match=r"apt install ffmpeg.*\.webp"):
         write_video(pictures(), tmp_path / "a.mp4", fps=30)
