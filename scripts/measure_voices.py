@@ -11,13 +11,13 @@ stream of so many hours at full speed instead, to see that memory stays flat and
 import argparse
 import resource
 import time
-from pathlib import Path
 
-import numpy as np
 import torch
 
 from emotalk_ros.audio import PcmChunk, encode_pcm
-from emotalk_ros.model import EmoTalk, EmoTalkConfig, load_model
+from emotalk_ros.model import default_model_path
+from emotalk_ros.model.benchmark import named_network, resident_bytes
+from emotalk_ros.runtime.measure import speech_like
 from emotalk_ros.streaming import FaceStream, StreamSettings, VoiceHub
 from emotalk_ros.streaming.worker import Crew, Worker, WorkerSettings
 
@@ -25,30 +25,10 @@ NS = 1_000_000_000
 CHUNK = 320
 
 
-def speech_like(seconds, seed=0):
-    axis = np.arange(round(16000 * seconds)) / 16000
-    syllables = np.clip(np.sin(2 * np.pi * 2 * axis + seed), 0, 1)
-    noise = np.random.default_rng(seed).standard_normal(len(axis))
-    return (0.2 * syllables * (np.sin(2 * np.pi * (120 + 5 * seed) * axis) + 0.3 * noise)).astype(np.float32)
-
-
-def resident():
-    """MiB of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
-def network(name):
-    if name == "tiny":
-        torch.manual_seed(0)
-        return EmoTalk(EmoTalkConfig.preset("tiny")).eval()
-    return load_model(name or None)
-
-
 def live(model, arguments):
     geometry = StreamSettings(hop=arguments.hop, context=2.0)
     FaceStream(model, geometry).push(speech_like(3.0))  # what is loaded and made once is no voice's
-    before = resident()
+    before = resident_bytes() / 2**20
     crew, frames = Crew(model), [0] * arguments.voices
     settings = WorkerSettings(idle=False, idle_timeout=5.0)
     warnings, workers = [], []
@@ -73,7 +53,7 @@ def live(model, arguments):
             stamp = origin + chunk * CHUNK * NS // 16000
             worker.offer(PcmChunk(sounds[number][at : at + 2 * CHUNK], "s16le", 1, 16000, stamp))
     took, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_SELF)
-    memory = (resident() - before) / arguments.voices
+    memory = (resident_bytes() / 2**20 - before) / arguments.voices
     skipped = sum(worker.figures.skipped_hops for worker in workers)
     failures = sum(worker.figures.failures for worker in workers)
     readings = [worker.figures.reading(time.monotonic()) for worker in workers]
@@ -106,7 +86,8 @@ def hours(model, arguments):
         fed += len(piece)
         if fed % (16000 * 3600) == 0:
             took = time.monotonic() - begun
-            print(f"{fed / 57_600_000:.0f} h in {took:.0f} s: {resident():.1f} MiB, {count} frames", flush=True)
+            memory = resident_bytes() / 2**20
+            print(f"{fed / 57_600_000:.0f} h in {took:.0f} s: {memory:.1f} MiB, {count} frames", flush=True)
     count += len(hub.end(voice)[voice])
     wanted = round(arguments.hours * 3600 * 30)
     print(f"{count} frames of {wanted}, each once and in order: {in_order and count == wanted}", flush=True)
@@ -122,7 +103,7 @@ def main():
     parser.add_argument("--hours", type=float, default=0.0)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    model = network(arguments.model)
+    model = named_network(arguments.model or str(default_model_path()))
     hours(model, arguments) if arguments.hours else live(model, arguments)
 
 

@@ -7,10 +7,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,32 +72,39 @@ def hop_cost(model: str, window: float = 2.0, repeats: int = 100, threads: int =
     import torch
 
     torch.set_num_threads(threads)
-    network = _model(model, dtype)
-    fps, hop = network.config.fps, SAMPLE_RATE // 10
-    ahead = getattr(network.config, "lookahead_samples", None) or 0
-    wanted = network.frame_count(max(1, round(window * SAMPLE_RATE) - ahead))  # those whose look-ahead is there
-    audio = _noise(window + 0.1 * (repeats + 3))
-    memory = network.stream_memory(wanted)
+    network = named_network(model, dtype)
     hops, alone = [], []
-    for k in range(repeats + 3):
-        piece = audio[k * hop : k * hop + round(window * SAMPLE_RATE)]
-        place = {} if memory is None else {"memory": memory, "start": k * fps // 10, "frames": wanted}
-        hops.append(_milliseconds(partial(network.analyse, piece, **place)))
+    for k, (piece, place) in enumerate(stream_hops(network, window, repeats + 3)):
+        hops.append(milliseconds(partial(network.analyse, piece, **place)))
         if k % 4 == 0:
-            alone.append(_milliseconds(partial(network.analyse, piece)))
+            alone.append(milliseconds(partial(network.analyse, piece)))
     hops = sorted(hops[3:])
     parameters = sum(parameter.numel() for parameter in network.parameters())
     p99 = hops[min(len(hops) - 1, int(0.99 * len(hops)))]
     return HopCost(window, statistics.median(hops), p99, statistics.median(alone), parameters)
 
 
-def _milliseconds(work: Callable[[], object]) -> float:
+def stream_hops(network: Any, window: float, count: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Windows of `window` seconds of a stream of noise, 0.1 s apart: the audio, and the place that `analyse` takes."""
+    fps, hop, length = network.config.fps, SAMPLE_RATE // 10, round(window * SAMPLE_RATE)
+    ahead = getattr(network.config, "lookahead_samples", None) or 0
+    wanted = network.frame_count(max(1, length - ahead))  # those whose look-ahead is there
+    audio = _noise(window + 0.1 * count)
+    memory = network.stream_memory(wanted)
+    for k in range(count):
+        place = {} if memory is None else {"memory": memory, "start": k * fps // 10, "frames": wanted}
+        yield audio[k * hop : k * hop + length], place
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
     begun = time.perf_counter()
     work()
     return (time.perf_counter() - begun) * 1e3
 
 
-def _model(name: str, dtype: str):  # type: ignore[no-untyped-def]
+def named_network(name: str, dtype: str = "float32") -> Any:
+    """The network of a folder, or of a preset with random weights; by torch."""
     import torch
 
     from emotalk_ros.model import EmoTalk, EmoTalkConfig, load_model
@@ -114,17 +122,17 @@ def _noise(seconds: float) -> np.ndarray:
     return (0.1 * np.random.default_rng(0).standard_normal(samples)).astype(np.float32)
 
 
-def _resident_gib(name: str) -> float:
+def resident_bytes(name: str = "VmRSS") -> int:
     """`VmRSS` or `VmHWM` (the peak) of this process; elsewhere than on Linux the peak for both."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():
             if line.startswith(name):
-                return int(line.split()[1]) / 2**20
+                return int(line.split()[1]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -133,13 +141,13 @@ def main(arguments: Sequence[str]) -> None:
 
     model, seconds, threads, dtype = arguments[0], float(arguments[1]), int(arguments[2]), arguments[3]
     torch.set_num_threads(threads)
-    network = _model(model, dtype)
+    network = named_network(model, dtype)
     audio = _noise(seconds)
-    loaded = _resident_gib("VmRSS")
+    loaded = resident_bytes() / 2**30
     begun = time.perf_counter()
     frames = len(network.predict(audio))
     took = time.perf_counter() - begun
-    cost = ClipCost(seconds, frames, loaded, _resident_gib("VmHWM"), took)
+    cost = ClipCost(seconds, frames, loaded, resident_bytes("VmHWM") / 2**30, took)
     print(json.dumps(cost.__dict__))
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from emotalk_ros.model.analysis import Analysis, Array
+from emotalk_ros.model.inputs import checked_audio, checked_level, checked_person
 from emotalk_ros.model.output import EmoTalkOutput
 from emotalk_ros.model.timing import published_frame_count
 from emotalk_ros.units import SAMPLE_RATE, frame_count
@@ -116,22 +117,9 @@ class SpeechToFace:
 
     def check_audio(self, audio: Array | Tensor, sample_rate: int = SAMPLE_RATE, name: str = "audio") -> Tensor:
         """`audio` as an (n,) float32 tensor on the model's device; ValueError names what is wrong with it."""
-        if sample_rate != SAMPLE_RATE:
-            raise ValueError(f"{name} must be sampled at {SAMPLE_RATE} Hz, got {sample_rate}: resample it first")
-        tensor = audio if isinstance(audio, Tensor) else torch.as_tensor(np.asarray(audio))
-        if not tensor.is_floating_point():
-            raise ValueError(
-                f"{name} must be float samples within +-1, got {tensor.dtype}: divide integer PCM by its full scale"
-            )
-        if tensor.dim() != 1:
-            raise ValueError(f"{name} must be mono with shape (samples,), got shape {tuple(tensor.shape)}")
-        shortest = self.min_samples
-        if tensor.numel() < shortest:
-            raise ValueError(f"{name} must hold at least {shortest} samples at {SAMPLE_RATE} Hz, got {tensor.numel()}")
-        tensor = tensor.to(self.device, torch.float32)
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{name} holds NaN or infinite samples")
-        return tensor
+        if isinstance(audio, Tensor):
+            audio = (audio.float() if audio.is_floating_point() else audio).detach().cpu().numpy()
+        return torch.as_tensor(checked_audio(audio, self.min_samples, sample_rate, name), device=self.device)
 
     def _control_inputs(self, emotion: Any) -> dict[str, Tensor]:
         if emotion is None:
@@ -139,17 +127,10 @@ class SpeechToFace:
         return emotion.model_inputs(self)
 
     def _person_input(self, person: Any) -> Tensor:
-        count = self.config.num_persons
-        if isinstance(person, (int, np.integer)) and not isinstance(person, bool):
-            if not 0 <= person < count:
-                raise ValueError(f"person must be 0..{count - 1}, got {person}")
-            return torch.tensor([int(person)], device=self.device)
-        weights = torch.as_tensor(np.asarray(person, dtype=np.float32), device=self.device)
-        if weights.shape != (count,):
-            raise ValueError(f"person must be an index 0..{count - 1} or {count} weights, got {person!r}")
-        if not torch.isfinite(weights).all() or (weights < 0).any() or abs(float(weights.sum()) - 1) > 1e-3:
-            raise ValueError(f"person weights must be non-negative and sum to 1, got {weights.tolist()}")
-        return weights[None]
+        checked = checked_person(person, self.config.num_persons)
+        if isinstance(checked, int):
+            return torch.tensor([checked], device=self.device)
+        return torch.as_tensor(checked, device=self.device)[None]
 
     def _person_weights(self, person: Tensor | None, batch: int) -> Tensor:
         """(B, num_persons) weights from indices, weights or None (person 0)."""
@@ -168,9 +149,7 @@ class SpeechToFace:
         return person.to(self.dtype)
 
     def _level_input(self, level: float) -> Tensor:
-        if not 0 <= level <= 1:
-            raise ValueError(f"level must be 0..1, got {level}")
-        return torch.tensor([float(level)], device=self.device)
+        return torch.tensor([checked_level(level)], device=self.device)
 
 
 def _numpy(tensor: Tensor) -> Array:

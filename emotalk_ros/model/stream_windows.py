@@ -129,14 +129,8 @@ def analyse_windows(model: Hears, windows: Sequence[tuple[Array, Mapping[str, An
     done: list[Analysis | None] = [None] * len(windows)
     waiting: list[tuple[int, StreamWindows, Hearing, Array]] = []
     for k, (audio, asked) in enumerate(windows):
-        emotion = asked.get("emotion")
-        controls = {
-            "person": asked.get("person", 0),
-            "level": asked.get("level", 1.0),
-            **({} if emotion is None else emotion.model_inputs(model)),
-        }
         memory: StreamWindows = asked["memory"]
-        hearing = memory.window(model, audio, asked["start"], asked["frames"], controls)
+        hearing = memory.window(model, audio, asked["start"], asked["frames"], controls_of(model, asked))
         waiting.append((k, memory, hearing, next(hearing)))
     while waiting:
         memories = [memory for _, memory, *_ in waiting]
@@ -150,6 +144,16 @@ def analyse_windows(model: Hears, windows: Sequence[tuple[Array, Mapping[str, An
                 done[k] = end.value
         waiting = rest
     return [analysis for analysis in done if analysis is not None]
+
+
+def controls_of(model: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `analyse` as the controls that `hear` takes."""
+    emotion = asked.get("emotion")
+    return {
+        "person": asked.get("person", 0),
+        "level": asked.get("level", 1.0),
+        **({} if emotion is None else emotion.model_inputs(model)),
+    }
 
 
 def _differ(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import statistics
-import time
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from emotalk_ros.model.benchmark import milliseconds, stream_hops
 from emotalk_ros.model.locations import CheckpointError, checked_folder, default_model_path
 from emotalk_ros.runtime.graphs import RuntimeUnavailable
-from emotalk_ros.units import SAMPLE_RATE
 
 BACKENDS = ("auto", "torch", "onnx", "onnx-int8")
 """Names of what may be asked for."""
 _NAMES = {"torch": "torch", "onnx": "ONNX Runtime", "onnx-int8": "ONNX Runtime in eight bits"}
-_HOPS, _WARM_UP, _HOP = 12, 3, SAMPLE_RATE // 10
+_HOPS, _WARM_UP = 12, 3
 _WINDOW = 2.0
 _SMALL = 20e6
 _LOG = logging.getLogger(__name__)
@@ -121,18 +119,8 @@ def _there(name: str) -> bool:
 
 def hop_milliseconds(network: Any, hops: int = _HOPS) -> float:
     """Median time of a hop of 0.1 s of a stream."""
-    ahead = getattr(network.config, "lookahead_samples", None) or 0
-    fps = network.config.fps
-    wanted = network.frame_count(max(1, round(_WINDOW * SAMPLE_RATE) - ahead))
-    noise = np.random.default_rng(0).standard_normal(round(_WINDOW * SAMPLE_RATE) + (hops + _WARM_UP) * _HOP)
-    audio = (0.1 * noise).astype(np.float32)
-    memory, took = network.stream_memory(wanted), []
-    for k in range(hops + _WARM_UP):
-        piece = audio[k * _HOP : k * _HOP + round(_WINDOW * SAMPLE_RATE)]
-        place = {} if memory is None else {"memory": memory, "start": k * fps // 10, "frames": wanted}
-        begun = time.perf_counter()
-        network.analyse(piece, **place)
-        took.append((time.perf_counter() - begun) * 1e3)
+    windows = stream_hops(network, _WINDOW, hops + _WARM_UP)
+    took = [milliseconds(partial(network.analyse, piece, **place)) for piece, place in windows]
     return statistics.median(took[_WARM_UP:])
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emotalk_ros.model.benchmark import named_network, resident_bytes
 from emotalk_ros.runtime.choice import have_torch, load_network
 from emotalk_ros.streaming.schedule import StreamSettings, WindowSchedule
 from emotalk_ros.units import SAMPLE_RATE
@@ -153,7 +154,7 @@ def measure(case: Case, output: Path | None = None) -> Cost:
     schedule = WindowSchedule.build(StreamSettings(case.hop, case.context), network.config)
     windows = [schedule.window(k) for k in range(_WARM_UP + case.hops)]
     audio = [speech_like(windows[-1].end / SAMPLE_RATE + 1.0, seed) for seed in range(case.voices)]
-    before = resident_mb()
+    before = resident_bytes() / 1e6
     memories = [None if case.way == "plain" else network.stream_memory(schedule.longest) for _ in audio]
     took, busy, rows = [], [], []
     for window in windows:
@@ -173,7 +174,7 @@ def measure(case: Case, output: Path | None = None) -> Cost:
     if output is not None:
         np.save(output, np.concatenate(rows))
     counted = np.array(took[_WARM_UP:])
-    end = resident_mb()
+    end = resident_bytes() / 1e6
     p50, p95, p99 = (float(np.percentile(counted, q)) for q in (50, 95, 99))
     return Cost(
         case, p50, p95, p99, float(np.mean(busy[_WARM_UP:])), float(counted.mean() / 1e3 / schedule.hop_seconds),
@@ -209,26 +210,12 @@ def speech_like(seconds: float, seed: int = 0) -> Array:
     return (0.2 * loud * (np.sin(2 * np.pi * (120 + 7 * (seed % 13)) * axis) + 0.3 * noise)).astype(np.float32)
 
 
-def resident_mb() -> float:
-    """Resident memory of this process in MB; elsewhere than on Linux the largest so far."""
-    status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
 def _network(case: Case) -> Any:
     if case.model in PRESETS and not Path(case.model).exists():
         import torch
 
-        from emotalk_ros.model import EmoTalk, EmoTalkConfig
-
-        torch.manual_seed(0)
         torch.set_num_threads(case.threads)
-        network: Any = EmoTalk(EmoTalkConfig.preset(case.model)).eval()
-        return network.to(case.device)
+        return named_network(case.model).to(case.device)
     backend = "torch" if case.way in ("plain", "torch") else case.way
     return load_network(case.model or None, case.device, case.threads, backend).network
 

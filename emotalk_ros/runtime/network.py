@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from emotalk_ros.model.analysis import Analysis
 from emotalk_ros.model.feature_grid import FEATURE_STRIDE, MEL_HOP, MEL_REACH, MEL_WINDOW, frame_places
-from emotalk_ros.model.stream_windows import StreamWindows, analyse_windows
+from emotalk_ros.model.inputs import checked_audio, checked_level, checked_person
+from emotalk_ros.model.stream_windows import StreamWindows, analyse_windows, controls_of
 from emotalk_ros.runtime.graphs import Graphs
 from emotalk_ros.runtime.segments import SegmentPool, VoiceSegments
 from emotalk_ros.runtime.sizes import NetworkSizes
@@ -161,10 +162,10 @@ class OnnxNetwork:
     ) -> Analysis:
         """As `SpeechToFace.analyse`: a clip, or with `memory`, `start` and `frames` one of a stream's windows."""
         values = self.check_audio(audio, sample_rate)
+        asked = {"person": person, "level": level, "emotion": emotion, **window}
         if window:
-            asked = {"person": person, "level": level, "emotion": emotion, **window}
             return analyse_windows(self, [(values, asked)])[0]
-        return self._clip(values, self._controls(person, level, emotion))[0]
+        return self._clip(values, controls_of(self, asked))[0]
 
     def embed_emotion(self, values: Array) -> Array:
         """(1, N) samples to the emotion embedding heard in them, frame by frame, (1, T, E)."""
@@ -172,45 +173,12 @@ class OnnxNetwork:
 
     def check_audio(self, audio: Any, sample_rate: int = SAMPLE_RATE, name: str = "audio") -> Array:
         """`audio` as an (n,) float32 array; ValueError names what is wrong with it."""
-        if sample_rate != SAMPLE_RATE:
-            raise ValueError(f"{name} must be sampled at {SAMPLE_RATE} Hz, got {sample_rate}: resample it first")
-        values = np.asarray(audio)
-        if not np.issubdtype(values.dtype, np.floating):
-            raise ValueError(
-                f"{name} must be float samples within +-1, got {values.dtype}: divide integer PCM by its full scale"
-            )
-        if values.ndim != 1:
-            raise ValueError(f"{name} must be mono with shape (samples,), got shape {values.shape}")
-        if len(values) < self.min_samples:
-            raise ValueError(f"{name} must hold at least {self.min_samples} samples at {SAMPLE_RATE} Hz, got 0")
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} holds NaN or infinite samples")
-        return values.astype(np.float32)
-
-    def _controls(self, person: Any, level: float, emotion: Any) -> dict[str, Any]:
-        """Controls as `hear` takes them."""
-        return {"person": person, "level": level, **({} if emotion is None else emotion.model_inputs(self))}
+        return checked_audio(audio, self.min_samples, sample_rate, name)
 
     def _person(self, person: Any) -> Array:
         """(persons,) weights. Raises ValueError with the range."""
-        count = self.config.num_persons
-        if np.ndim(person) == 0:
-            if int(person) != person or not 0 <= person < count:
-                raise ValueError(f"person must be 0..{count - 1}, got {person}")
-            return np.eye(count, dtype=np.float32)[int(person)]
-        weights = np.asarray(person, dtype=np.float32)
-        if weights.shape != (count,):
-            raise ValueError(f"person must be an index 0..{count - 1} or {count} weights, got {person!r}")
-        if not np.isfinite(weights).all() or (weights < 0).any() or abs(float(weights.sum()) - 1) > 1e-3:
-            raise ValueError(f"person weights must be non-negative and sum to 1, got {weights.tolist()}")
-        return weights
-
-    @staticmethod
-    def _level(level: Any) -> float:
-        value = _number(level, 1.0)
-        if not 0 <= value <= 1:
-            raise ValueError(f"level must be 0..1, got {value}")
-        return value
+        checked = checked_person(person, self.config.num_persons)
+        return np.eye(self.config.num_persons, dtype=np.float32)[checked] if isinstance(checked, int) else checked
 
     def _clip(self, values: Array, controls: Mapping[str, Any]) -> tuple[Analysis, Array]:
         """A whole clip, silence after it; and the emotion embeddings heard (T, E)."""
@@ -359,7 +327,7 @@ class OnnxNetwork:
             "given": np.zeros((len(parts), c.emotion_dim), np.float32),
             "blend": np.zeros(len(parts), np.float32),
             "person": np.stack([self._person(each.get("person", 0)) for each in controls]),
-            "level": np.array([self._level(each.get("level", 1.0)) for each in controls], np.float32),
+            "level": np.array([checked_level(each.get("level", 1.0)) for each in controls], np.float32),
             "known": np.array([state.known for state in states], np.int64),
         }
         for k, each in enumerate(controls):
