@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ DEFAULT_EAR = "free"
 """The ear that ships with a free licence."""
 BLEND_SECONDS = 0.2
 """From the face that was shown without audio to the first frames of a stream."""
+_LOG = logging.getLogger(__name__)
 _CLOSING = np.concatenate([LOWER_FACE, BLINK])
 _NOTHING: Samples = np.zeros(0, dtype=np.float32)
 
@@ -493,9 +495,10 @@ def ear_of(model: FaceModel, name: str) -> StreamingEar | None:
 
     try:
         return _loaded_ear(name)
-    except EarError:
+    except EarError as error:
         if name != DEFAULT_EAR:
             raise
+        _LOG.warning("no ear listens, the network tells the emotion by itself: %s", error)
         return None
 
 

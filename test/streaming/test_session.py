@@ -2,6 +2,7 @@
 
 import dataclasses
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from emotalk_ros.audio import PcmChunk, VoiceSettings, encode_pcm
 from emotalk_ros.face import INDEX
 from emotalk_ros.face.names import LOWER_FACE
+from emotalk_ros.model.ear_config import EarError
 from emotalk_ros.motion import MotionSettings
 from emotalk_ros.motion.frame import FrameKind
 from emotalk_ros.motion.stages.blinks import BlinkSettings
-from emotalk_ros.streaming import Controls, FaceStream, StreamSettings, animate
+from emotalk_ros.streaming import Controls, FaceStream, StreamSettings, animate, session
 
 ORIGIN = 1_700_000_000_123_456_789
 
@@ -370,3 +372,15 @@ def test_a_quiet_microphone_is_amplified_and_told(fake, speech):
     off, other = heard(False)
     assert on[90:].mean() > 0.3 > off[90:].mean() and stream.level.gain > 20 and other.level.gain == 0
     assert all(any("the sound is quiet" in text for text in s.take_warnings()) for s in (stream, other))
+
+
+def test_a_default_ear_that_cannot_be_read_is_told(monkeypatch, caplog):
+    def refuse(name):
+        raise EarError(f"ear {name} is damaged")
+
+    monkeypatch.setattr(session, "_loaded_ear", refuse)
+    model = SimpleNamespace(trunk=object())
+    assert session.ear_of(model, "free") is None
+    assert "ear free is damaged" in caplog.text
+    with pytest.raises(EarError, match="ear research is damaged"):
+        session.ear_of(model, "research")
