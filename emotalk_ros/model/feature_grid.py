@@ -18,14 +18,6 @@ MEL_REACH = 2 * MEL_HOP + MEL_WINDOW // 2
 """Samples after a feature's instant that the spectra and convolutions hear: 520."""
 
 
-def sinusoids(width: int, count: int) -> NDArray[np.float32]:
-    """Whisper's position vectors, (count, width)."""
-    half = width // 2
-    frequency = np.exp(np.float32(-np.log(10000.0) / (half - 1)) * np.arange(half, dtype=np.float32))
-    angle = np.arange(count, dtype=np.float32)[:, None] * frequency
-    return np.ascontiguousarray(np.concatenate([np.sin(angle), np.cos(angle)], 1), dtype=np.float32)
-
-
 def lookahead_samples(fps: int, rights: Sequence[int]) -> int:
     """Samples after the instant t / fps that frame t may depend on, exactly.
 

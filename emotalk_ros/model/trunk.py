@@ -15,6 +15,7 @@ Training brings it back to what Whisper's encoder says (`training.distillation`)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +25,7 @@ from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
 
 from emotalk_ros.model.causal import AttentionState, InputState, attend, convolve, split_heads
-from emotalk_ros.model.feature_grid import MEL_HOP, MEL_WINDOW, sinusoids
+from emotalk_ros.model.feature_grid import MEL_HOP, MEL_WINDOW
 from emotalk_ros.units import SAMPLE_RATE
 
 _MEL_FLOOR = -7.0
@@ -66,6 +67,14 @@ class TrunkState:
         for part in (self.samples, self.spectra, self.convolved):
             part.reset()
         self.segments, self.begun, self.heard = [], 0, 0
+
+
+def sinusoids(width: int, count: int) -> Tensor:
+    """Whisper's position vectors, (count, width), bit by bit; `runtime.graphs` has them without torch, to 2e-5."""
+    half = width // 2
+    frequency = torch.exp(-math.log(10000.0) / (half - 1) * torch.arange(half, dtype=torch.float32))
+    angle = torch.arange(count, dtype=torch.float32)[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], 1)
 
 
 class LogMel(nn.Module):
@@ -216,7 +225,7 @@ class SpeechTrunk(nn.Module):
     def reset_constants(self) -> None:
         """Compute the positions (they are no part of a checkpoint)."""
         if not self.positions.is_meta:
-            self.positions = torch.from_numpy(sinusoids(self.width, len(self.positions))).to(self.positions)
+            self.positions = sinusoids(self.width, len(self.positions)).to(self.positions)
 
     def limit(self, rights: Sequence[int]) -> None:
         """Let each layer see so many positions after its own."""

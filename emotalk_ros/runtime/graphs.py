@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotalk_ros.model.feature_grid import sinusoids
 from emotalk_ros.model.folder_files import read_arrays, read_json, short
 from emotalk_ros.model.locations import CheckpointError
 from emotalk_ros.runtime.sizes import NetworkSizes
@@ -124,7 +123,7 @@ class Graphs:
 
     def _tensor(self, name: str) -> Array:
         if name == POSITIONS:
-            return sinusoids(self.sizes.trunk_width, self.sizes.cached)
+            return _sinusoids(self.sizes.trunk_width, self.sizes.cached)
         for suffix, part in ((EIGHT_BIT, 0), (FACTORS, 1)):
             if name.endswith(suffix):
                 plain = name.removesuffix(suffix)
@@ -155,3 +154,11 @@ def _exact_products() -> bool:
     except OSError:
         return False
     return "vnni" in text or "flags" not in text
+
+
+def _sinusoids(width: int, count: int) -> Array:
+    """Whisper's position vectors, (count, width): `model.trunk.sinusoids` without torch."""
+    half = width // 2
+    frequency = np.exp(np.float32(-np.log(10000.0) / (half - 1)) * np.arange(half, dtype=np.float32))
+    angle = np.arange(count, dtype=np.float32)[:, None] * frequency
+    return np.ascontiguousarray(np.concatenate([np.sin(angle), np.cos(angle)], 1), dtype=np.float32)
