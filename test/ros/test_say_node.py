@@ -83,3 +83,25 @@ def test_an_interruption_forgets_the_rest(talk):
     talk.say("Again.")
     wait_until(lambda: talk.said, 20.0, "the next text")
     assert from_time(talk.chunks[0].header.stamp) < time.time_ns()
+
+
+def test_what_is_said_to_a_new_node_waits_for_its_listeners(graph):
+    """A node that was killed and is back: its listeners find it a moment later than the text does."""
+    texts = graph.node.create_publisher(String, "/new/say", DEEP)
+    chunks, emotions = [], []
+    node = graph.start("say_node", {"rate": 300}, arguments=["-r", "__ns:=/new"])
+    wait_until(lambda: texts.get_subscription_count(), 60.0, "the say node")
+    texts.publish(String(data="[happy] Hello there!"))
+    time.sleep(0.3)
+    listeners = [
+        graph.node.create_subscription(AudioChunk, "/new/audio", chunks.append, DEEP),
+        graph.node.create_subscription(EmotionCommand, "/new/emotion_command", emotions.append, DEEP),
+    ]
+    wait_until(lambda: len(emotions) == 2, 20.0, "the emotion, and its end")
+    begins, end = (from_time(command.header.stamp) for command in emotions)
+    stamps = [from_time(chunk.header.stamp) for chunk in chunks]
+    assert stamps[0] == begins
+    assert sum(len(chunk.data) // 2 for chunk in chunks) * NS // 16000 == pytest.approx(end - begins, abs=1000)
+    assert node.stop() == 0, node.log
+    for listener in listeners:
+        graph.node.destroy_subscription(listener)
