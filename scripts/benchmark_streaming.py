@@ -27,8 +27,8 @@ class Timed:
     def __init__(self, model):
         self.model, self.config, self.seconds, self.each = model, model.config, 0.0, []
 
-    def stream_memory(self, frames):
-        return self.model.stream_memory(frames)
+    def stream_memory(self, frames, emotion_every=0.0):
+        return self.model.stream_memory(frames, emotion_every)
 
     def analyse(self, audio, **controls):
         begin = time.perf_counter()

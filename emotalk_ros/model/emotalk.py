@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from emotalk_ros.model.output import EmoTalkOutput
 from emotalk_ros.model.speech import SpeechNetwork, build_encoder
 from emotalk_ros.model.stream_memory import EncoderMemory, StreamMemory, remembered_states
 from emotalk_ros.model.timing import FEATURE_RATE, stretch, valid_mask
+from emotalk_ros.model.wave_memory import RunningNormalisation, WaveMemory
 
 
 class EmotionClassifier(nn.Module):
@@ -103,7 +105,7 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         emotion_blend: Tensor | None = None,
         frames: Tensor | int | None = None,
         frame_emotion: bool = False,
-        memory: StreamMemory | None = None,
+        memory: StreamMemory | WaveMemory | None = None,
         start: int = 0,
         **kwargs: Any,
     ) -> EmoTalkOutput:
@@ -123,6 +125,7 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
                 None: ceil(samples / 16000 * fps).
             frame_emotion: also return the emotion logits of each frame by itself.
             memory: of a stream whose windows these are, one clip at a time: see `stream_memory`. None: nothing is kept.
+                With a `WaveMemory` there are neither `lengths` nor `emotion_values`, and `frames` are the first ones.
             start: the stream's frame that this window's frame 0 is; with `memory`.
             **kwargs: ignored (what a trainer's batch may carry besides).
 
@@ -134,6 +137,12 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         """
         self._check_inputs(input_values, lengths)
         batch = input_values.shape[0]
+        if isinstance(memory, WaveMemory):
+            if lengths is not None or emotion_values is not None or input_values.shape[0] != 1:
+                raise ValueError("a stream's window is one clip without `lengths`, and its emotion no other clip's")
+            return self._wave_window(
+                input_values, person, level, emotion_embedding, emotion_blend, frames, memory, start
+            )
         frame_lengths, size = self._frames(input_values, lengths, frames)
         values = self._prepare(input_values, lengths)
         if memory is None:
@@ -207,20 +216,34 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         states = self._emotion_states(self._prepare(input_values, lengths), lengths, frame_lengths, size)
         return self.emotion_head(states)
 
-    def stream_memory(self, frames: int) -> StreamMemory | None:
+    def stream_memory(self, frames: int, emotion_every: float = 0.0) -> StreamMemory | WaveMemory | None:
         """What a stream's windows of up to `frames` frames may pass on to each other; None where each needs its own
-        pass (full attention, features or levels that depend on the window).
+        pass.
+
+        With full attention on wav2vec2's features (the paper's network) those features, and the emotion heard where
+        `emotion_every` is above 0 (seconds); with causal attention on spectra also what the encoder made of them.
         """
         config = self.config
-        causal = config.attention == "causal" and config.resampling == "grid" and config.normalization == "none"
-        if not (causal and self.content_encoder.on_frames):
+        if config.resampling == "align_corners":
+            normalised = config.normalization == "utterance"
+            grouped = any(encoder.config.feat_extract_norm == "group" for encoder in self._encoders())
+            normalisation = RunningNormalisation(config.min_std) if normalised or grouped else None
+            return WaveMemory(
+                fps=config.fps, normalisation=normalisation, normalised=normalised, emotion_every=emotion_every
+            )
+        if config.attention != "causal" or not self.content_encoder.on_frames:
             return None
         step = self.emotion_encoder.step if config.disentangle and self.emotion_encoder.on_frames else 1
-        return StreamMemory(EncoderMemory(frames + config.lookahead_frames), emotion_step=step)
+        content = EncoderMemory(frames + config.lookahead_frames)
+        return StreamMemory(content=content, emotion_step=step)
 
     @torch.inference_mode()
     def analyse_together(self, windows: Sequence[tuple[Array, Mapping[str, Any]]]) -> list[Analysis]:
-        """`analyse` of windows of several streams, each with its own `memory`: those of the same form in one pass."""
+        """`analyse` of windows of several streams, each with its own `memory`: those of the same form in one pass (of a
+        network with full attention each in its own).
+        """
+        if any(isinstance(asked["memory"], WaveMemory) for _, asked in windows):
+            return [self.analyse(audio, **asked) for audio, asked in windows]
         groups: dict[Any, list[tuple[int, Tensor, Mapping[str, Any], dict[str, Any]]]] = {}
         for k, (audio, asked) in enumerate(windows):
             emotion = self._control_inputs(asked.get("emotion"))
@@ -257,19 +280,59 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
     def _encoders(self) -> list[SpeechEncoder]:
         return [self.content_encoder, self.emotion_encoder] if self.config.disentangle else [self.content_encoder]
 
+    def _wave_window(
+        self,
+        input_values: Tensor,
+        person: Tensor | None,
+        level: Tensor | None,
+        emotion_embedding: Tensor | None,
+        emotion_blend: Tensor | None,
+        frames: Tensor | int | None,
+        memory: WaveMemory,
+        start: int,
+    ) -> EmoTalkOutput:
+        """`forward` of one of a stream's windows with full attention: the first `frames` of its frames."""
+        _, size = self._frames(input_values, None, None)
+        values = memory.prepare(input_values, start)
+        content_states = self._content_states(values, None, None, size, memory)
+        heard = content_states
+        if self.config.disentangle:
+            hear = partial(self._emotion_states, values, None, None, size, memory)
+            heard = memory.emotion_states(start, size, values.shape[1], hear)
+        logits = self.emotion_classifier(heard.mean(1))
+        wanted = size if frames is None else min(size, int(frames))
+        heard, content_states = heard[:, :wanted], content_states[:, :wanted]
+        content = self.content_head(content_states)
+        emotion = self._mix_emotion(self.emotion_head(heard), emotion_embedding, emotion_blend)
+        if memory.reuse and len(self.decoder) == 1:
+            last = memory.undecoded(start, wanted)
+            coefficients = memory.given(self.decode(content, emotion, person, level, last), start, wanted)
+        else:
+            coefficients = self.decode(content, emotion, person, level)
+        return EmoTalkOutput(
+            coefficients=coefficients,
+            emotion_logits=logits,
+            content=content,
+            emotion=emotion,
+            frame_lengths=torch.full((1,), wanted, device=input_values.device),
+            frame_emotion_logits=self.emotion_classifier(heard),
+        )
+
     def _emotion_states(
         self,
         values: Tensor,
         lengths: Tensor | None,
         frames: Tensor | None,
         size: int,
-        memory: WindowMemory | None = None,
+        memory: WindowMemory | WaveMemory | None = None,
     ) -> Tensor:
         """(B, T, H) of the emotion encoder: resampled to its own frame count before, to the content's after."""
         encoder = self.emotion_encoder if self.config.disentangle else self.content_encoder
         if self.config.resampling == "grid":
+            assert not isinstance(memory, WaveMemory)
             return self._grid_states(encoder, values, frames, size, memory)
-        features, in_lengths = self._wave_features(encoder, values, lengths)
+        assert not isinstance(memory, WindowMemory)
+        features, in_lengths = self._wave_features(encoder, values, lengths, memory)
         middle_size = int(features.shape[1] / FEATURE_RATE * self.config.fps)
         # int(S / 50 * fps) in the published code's double precision
         middle = (in_lengths.double() / FEATURE_RATE * self.config.fps).floor().long()

@@ -81,15 +81,23 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
         """Features (B,) of clips with `lengths` (B,) samples, for the "wave" front end."""
         return conv_lengths(lengths, self.config.conv_kernel, self.config.conv_stride)
 
-    def features(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def feature_count(self, samples: int) -> int:
+        """`feature_lengths` of one clip."""
+        return (samples - self.extent) // self.stride + 1
+
+    def features(
+        self, values: Tensor, lengths: Tensor | None = None, statistics: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """wav2vec2's convolutions: (B, N) samples to (B, S, channels) at 50 Hz.
 
-        `lengths` (B,) matter only to group normalisation, whose statistics run over each clip's own features.
+        `lengths` (B,) matter only to group normalisation, whose statistics run over each clip's own features, or are
+        given (`group_statistics`).
         Outside of training the clip is worked off in overlapping pieces, equal to the whole within rounding.
         """
         values = values.to(self.feature_projection.projection.weight.dtype)
-        total = (values.shape[1] - self.extent) // self.stride + 1
-        statistics = self._group_statistics(values, lengths) if self.config.feat_extract_norm == "group" else None
+        total = self.feature_count(values.shape[1])
+        if statistics is None:
+            statistics = self.group_statistics(values, lengths)
         if self.training or total <= CHUNK_FEATURES:
             return self._convolve(values, statistics).transpose(1, 2)
         pieces = []
@@ -172,8 +180,13 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
             hidden = layer(hidden)
         return hidden
 
-    def _group_statistics(self, values: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and 1 / std (B, C, 1) of the first convolution over each clip's own outputs, in pieces."""
+    def group_statistics(self, values: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
+        """Mean and 1 / std (B, C, 1) of the first convolution over each clip's own outputs, in pieces; None of an
+        encoder without group normalisation.
+        """
+        if self.config.feat_extract_norm != "group":
+            return None
+        values = values.to(self.feature_projection.projection.weight.dtype)
         layers: Any = self.feature_extractor.conv_layers
         layer = layers[0]
         kernel, stride = layer.conv.kernel_size[0], layer.conv.stride[0]

@@ -73,8 +73,12 @@ class SpeechToFace:
         """
         return self._infer(audio, person, level, emotion, sample_rate, True, window)
 
-    def stream_memory(self, frames: int) -> Any:
-        """What the windows of a stream, of up to `frames` frames, pass on to each other; None: nothing."""
+    def stream_memory(self, frames: int, emotion_every: float = 0.0) -> Any:
+        """What the windows of a stream, of up to `frames` frames, pass on to each other; None: nothing.
+
+        `emotion_every`: seconds between two runs of an emotion encoder that hears whole windows; 0: with each window.
+        Networks whose emotion goes on from frame to frame have no use for it.
+        """
         return None
 
     def _infer(

@@ -14,10 +14,8 @@ from emotalk_ros.model.inference import SpeechToFace
 from emotalk_ros.model.mel import LogMel
 from emotalk_ros.model.prosody import Prosody
 from emotalk_ros.model.timing import published_frame_count, stretch, valid_mask
+from emotalk_ros.model.wave_memory import NORMALIZATION_EPS, WaveMemory
 from emotalk_ros.units import SAMPLE_RATE, frame_count
-
-NORMALIZATION_EPS = 1e-7
-"""Added to the variance, as Hugging Face's wav2vec2 feature extractor does."""
 
 
 class SpeechNetwork(SpeechToFace, PreTrainedModel):
@@ -91,12 +89,19 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
         floor = self.config.min_std**2
         return centred / torch.sqrt(variance.clamp(min=floor) + NORMALIZATION_EPS)
 
-    def _content_states(self, values: Tensor, lengths: Tensor | None, frames: Tensor | None, size: int) -> Tensor:
+    def _content_states(
+        self,
+        values: Tensor,
+        lengths: Tensor | None,
+        frames: Tensor | None,
+        size: int,
+        memory: WaveMemory | None = None,
+    ) -> Tensor:
         """(B, T, H) of the content encoder, T frames: resampled before the transformer."""
         encoder = self.content_encoder
         if self.config.resampling == "grid":
             return self._grid_states(encoder, values, frames, size)
-        features, in_lengths = self._wave_features(encoder, values, lengths)
+        features, in_lengths = self._wave_features(encoder, values, lengths, memory)
         out_lengths = torch.full_like(in_lengths, size) if frames is None else frames
         return encoder(stretch(features, in_lengths, out_lengths, size), frames)
 
@@ -113,8 +118,14 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
         features = encoder.grid_features(values, size + ahead, self.config.fps, memory=memory)
         return encoder(features, None if frames is None else frames + ahead)[:, ahead:]
 
-    def _wave_features(self, encoder: SpeechEncoder, values: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        features = encoder.features(values, lengths)
+    def _wave_features(
+        self, encoder: SpeechEncoder, values: Tensor, lengths: Tensor | None, memory: WaveMemory | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if memory is None:
+            features = encoder.features(values, lengths)
+        else:
+            kept = memory.content if encoder is self.content_encoder else memory.emotion
+            features = memory.features(encoder, values, kept)
         if lengths is None:
             return features, torch.full((features.shape[0],), features.shape[1], device=features.device)
         return features, encoder.feature_lengths(lengths)

@@ -18,6 +18,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2Attention
 
 from emotalk_ros.model.encoder import SpeechEncoder
 from emotalk_ros.model.frontend import WindowMemory
+from emotalk_ros.model.kept_rows import KeptRows
 
 
 @dataclass
@@ -49,42 +50,18 @@ class EncoderMemory:
 
 
 @dataclass
-class StreamMemory:
-    """All that a network keeps of one stream."""
+class StreamMemory(KeptRows):
+    """All that a causal network keeps of one stream."""
 
-    content: EncoderMemory
+    content: EncoderMemory = field(default_factory=lambda: EncoderMemory(1))
     emotion: WindowMemory = field(default_factory=WindowMemory)
     """Of the emotion encoder's analysis; its running statistics begin with each window."""
     emotion_step: int = 1
     """Windows a frame of the emotion's analysis."""
 
-    rows: Tensor | None = None
-    """(B, n, 52) of the last window's frames: what was given before is not decoded again."""
-    decoded: int = 0
-    """The stream's frame behind the last of them."""
-
     def begin(self, frame: int) -> None:
         """The window at hand begins with the stream's `frame`."""
         self.emotion.origin = frame * self.emotion_step
-
-    def undecoded(self, start: int, size: int) -> int:
-        """How many of a window's `size` last frames are to be decoded: the new ones and the one before them, which
-        shows how far a change of controls goes.
-        """
-        known = 0 if self.rows is None else self.decoded - start
-        if not 1 < known <= size or self.rows is None or self.rows.shape[1] < known:
-            return size
-        return size - known + 1
-
-    def given(self, made: Tensor, start: int, size: int) -> Tensor:
-        """All rows (B, size, 52) of a window from the last ones, just made."""
-        if made.shape[1] < size:
-            assert self.rows is not None
-            known = size - made.shape[1]
-            end = self.rows.shape[1] - (self.decoded - start - known)
-            made = torch.cat([self.rows[:, end - known : end], made], 1)
-        self.rows, self.decoded = made, start + size
-        return made
 
     def form(self, start: int) -> tuple[int, ...]:
         """Streams whose memories have the same form, seen from their windows' first frames, fit into one batch."""
@@ -112,7 +89,7 @@ class StreamMemory:
             found = (m.emotion.found or () for m in memories)
             emotion.found = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
         rows = _stacked([m.rows for m in memories])
-        return cls(content, emotion, first.emotion_step, rows, first.decoded - start)
+        return cls(rows, first.decoded - start, content, emotion, first.emotion_step)
 
     def share_out(self, memories: Sequence[StreamMemory], starts: Sequence[int]) -> None:
         """`side_by_side` back to the memory of each stream."""

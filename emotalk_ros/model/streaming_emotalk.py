@@ -399,7 +399,7 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
             raise ValueError(f"lookahead {seconds:g} s: this network needs at least {least:.4f} s")
         self.trunk.limit(rights)
 
-    def stream_memory(self, frames: int) -> StreamWindows:
+    def stream_memory(self, frames: int, emotion_every: float = 0.0) -> StreamWindows:
         """What a stream's windows of up to `frames` frames pass on to each other: see `analyse`."""
         return StreamWindows(frames)
 

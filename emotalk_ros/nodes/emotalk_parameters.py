@@ -175,6 +175,14 @@ PARAMETERS = (
         5.0,
         live=False,
     ),
+    Row(
+        "stream.emotion_every",
+        0.0,
+        "seconds between two runs of the emotion encoder of a network with full attention; 0: with each hop, exactly",
+        0.0,
+        10.0,
+        live=False,
+    ),
     Row("stream.most_voices", 64, "voices that the network answers in one pass", 1, 4096, live=False),
     Row("stream.max_lag", 1.0, "seconds the work may be behind before whole hops are skipped", 0.05, 30.0, live=False),
     Row(
@@ -330,6 +338,7 @@ def stream_settings(values: Values) -> StreamSettings:
         context=values["stream.context"],
         lookahead=values["stream.lookahead"] or None,
         fps=values["output.fps"] or None,
+        emotion_every=values["stream.emotion_every"],
     )
 
 

@@ -126,7 +126,7 @@ class OnnxNetwork:
         (speech, expression, _, _), *_ = self._decode([(state.content, state.summed)], [state], [controls])
         return speech, expression
 
-    def stream_memory(self, frames: int) -> Any:
+    def stream_memory(self, frames: int, emotion_every: float = 0.0) -> Any:
         """What a stream's windows of up to `frames` frames pass on to each other: see `analyse`."""
         return StreamWindows(frames)
 

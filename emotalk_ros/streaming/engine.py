@@ -61,8 +61,8 @@ class FaceModel(Protocol):
     ) -> Analysed:
         """Coefficients and emotion logits of a clip, (ceil(n / 16000 * fps), ...).
 
-        A model whose `stream_memory(frames)` is not None takes besides: `memory`, what that gave for this stream;
-        `start`, the stream's frame that the window's frame 0 is; `frames`, how many are wanted.
+        A model whose `stream_memory(frames, emotion_every)` is not None takes besides: `memory`, what that gave for
+        this stream; `start`, the stream's frame that the window's frame 0 is; `frames`, how many are wanted.
         """
         ...
 
@@ -329,7 +329,7 @@ class Engine:
         self._fade_left = 0
         self._memory: Any = None  # the model's own, of this stream
         if hasattr(self.model, "stream_memory"):
-            self._memory = self.model.stream_memory(self.schedule.longest)
+            self._memory = self.model.stream_memory(self.schedule.longest, self.settings.emotion_every)
         self._ring.clear()
         self._tracker.reset()
         self._emotion.reset()

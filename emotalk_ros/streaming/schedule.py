@@ -25,6 +25,9 @@ class StreamSettings:
     """Audio after a frame that is waited for. None: exactly what the model needs (0.3 for one that sees everything)."""
     fps: float | None = None
     """Frames per second that come out, 10 to 120. None: the model's own; others are interpolated from these."""
+    emotion_every: float = 0.0
+    """Audio between two runs of the emotion encoder of a model that hears each window anew (full attention), 0 to 10.
+    0: with each hop, which is exact. Others hear the emotion frame by frame and have no use for it."""
 
 
 class Window(NamedTuple):
@@ -94,6 +97,8 @@ class WindowSchedule:
                 f"context {settings.context} s must not be shorter than the hop ({settings.hop} s) with a model that "
                 "sees the whole window"
             )
+        if not 0 <= settings.emotion_every <= 10:
+            raise ValueError(f"emotion_every {settings.emotion_every} s: must be 0 (each hop) to 10 s")
         lookahead = _lookahead(settings.lookahead, needed)
         if whole:
             lookahead = -(-lookahead // align) * align

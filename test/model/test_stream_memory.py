@@ -93,6 +93,6 @@ def test_speech_that_does_not_go_on_from_what_is_known_begins_anew():
     np.testing.assert_array_equal(*made)
 
 
-@pytest.mark.parametrize("variant", ["paper", "grid_full", "streaming_wave"])
+@pytest.mark.parametrize("variant", ["grid_full", "streaming_wave"])
 def test_networks_whose_windows_stand_alone_keep_nothing(variant):
     assert small_model(variant).stream_memory(WINDOW) is None
