@@ -47,12 +47,12 @@ EMOTION_UNITS: dict[str, dict[str, float]] = {
     "neutral": {},
     # Calm has no EMFACS prototype: relaxed brows, lids a little low, a slight closed smile.
     "calm": {"12": 0.30, "6": 0.12, "43": 0.26},
-    "happy": {"6": 0.57, "12": 0.53, "7": 0.28, "14": 0.22, "10": 0.30, "16": 0.26, "26": 0.08, "2": 0.06},
-    "sad": {"1": 0.57, "4": 0.16, "15": 0.53, "17": 0.26, "43": 0.18, "7": 0.06, "64": 0.16},
-    "angry": {"4": 0.57, "5": 0.34, "7": 0.48, "23": 0.55, "9": 0.16, "15": 0.22, "17": 0.38, "28": 0.12},
-    "fearful": {"1": 0.57, "2": 0.20, "4": 0.36, "5": 0.57, "20": 0.52, "7": 0.06, "26": 0.07, "16": 0.24, "15": 0.18},
+    "happy": {"6": 0.56, "12": 0.53, "7": 0.28, "14": 0.22, "10": 0.30, "16": 0.26, "26": 0.08, "2": 0.06},
+    "sad": {"1": 0.55, "4": 0.16, "15": 0.53, "17": 0.26, "43": 0.18, "7": 0.06, "64": 0.16},
+    "angry": {"4": 0.56, "5": 0.34, "7": 0.48, "23": 0.55, "9": 0.16, "15": 0.22, "17": 0.38, "28": 0.12},
+    "fearful": {"1": 0.55, "2": 0.20, "4": 0.36, "5": 0.55, "20": 0.52, "7": 0.06, "26": 0.07, "16": 0.24, "15": 0.18},
     "disgust": {
-        "9": 0.57,
+        "9": 0.56,
         "10": 0.48,
         "15": 0.24,
         "16": 0.10,
@@ -63,13 +63,13 @@ EMOTION_UNITS: dict[str, dict[str, float]] = {
         "43": 0.12,
         "26": 0.10,
     },
-    "surprised": {"1": 0.57, "2": 0.57, "5": 0.57, "26": 0.30, "22": 0.10},
+    "surprised": {"1": 0.56, "2": 0.56, "5": 0.56, "26": 0.30, "22": 0.10},
 }
 """Action units of each emotion and their size at intensity 1, a strong portrayal in speech.
 
 Sets after EMFACS: happy 6+12, sad 1+4+15, surprised 1+2+5+26, fearful 1+2+4+5+7+20+26, angry 4+5+7+23, disgust
 9+15+16; the smaller extra units are the variants that the FACS Investigator's Guide lists: 7, 10, 14, 16 and 26 of open
-smiles, 9, 15, 17 and 28 of angry mouths, 6, 7, 10, 26 and 43 of disgust, 17, 43 and 64 of sadness. No unit passes 0.575
+smiles, 9, 15, 17 and 28 of angry mouths, 6, 7, 10, 26 and 43 of disgust, 17, 43 and 64 of sadness. No unit passes 0.56
 (0.53 at the corners of the mouth, which speech moves too), so that each can grow to 1.7 times that at intensity 2.
 """
 
