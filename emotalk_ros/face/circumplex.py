@@ -1,9 +1,12 @@
 """Emotions as directions of pleasure and arousal, and the words that ROS4HRI has for facial expressions.
 
-Russell's circumplex (A circumplex model of affect, 1980) places words of emotion on a circle of valence (to the right)
-and arousal (up). `ANGLES` are the places of this package's labels, rounded to 5 degrees; disgust is not among his
-words, its place is this package's choice. Between two places the emotions mix in proportion to the angle; the distance
-from the centre is the intensity.
+Russell's circumplex (A circumplex model of affect, Journal of Personality and Social Psychology 39, 1161-1178, 1980)
+places words of emotion on a circle of valence (to the right) and arousal (up). `ANGLES` are the places that his direct
+circular scaling of 28 words gave to the words of this package's labels. The paper itself was not at hand: happy,
+astonished, sad and calm were checked against two public summaries of it; angry and afraid, which those leave out, were
+only checked to lie where they must, between alarmed (96.5) and distress (135). Disgust is not among his words: its
+place is this package's choice. The paper's other scalings put some words up to 35 degrees elsewhere. Between two places
+the emotions mix in proportion to the angle; the distance from the centre is the intensity.
 
 `EXPRESSIONS` are the words of `hri_msgs/Expression` as mixtures of the labels: a choice of this package.
 """
@@ -14,13 +17,13 @@ import math
 from collections.abc import Mapping
 
 ANGLES: dict[str, float] = {
-    "happy": 10.0,
-    "surprised": 70.0,
-    "angry": 100.0,
-    "fearful": 115.0,
+    "happy": 7.8,
+    "surprised": 69.8,  # astonished
+    "angry": 99.0,
+    "fearful": 116.0,  # afraid
     "disgust": 140.0,
-    "sad": 210.0,
-    "calm": 315.0,
+    "sad": 207.5,
+    "calm": 316.2,
 }
 """Degrees from pleasure towards arousal; neutral is the centre."""
 

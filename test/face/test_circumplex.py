@@ -17,6 +17,21 @@ def test_every_label_has_a_place_and_a_word():
         assert 0.0 < intensity <= 2.0
 
 
+# Direct circular scaling, as two public summaries of Russell (1980) give it, and the corners of his abstract.
+RUSSELL = {
+    **{"pleasure": 0.0, "happy": 7.8, "delighted": 24.9, "excited": 48.6, "astonished": 69.8, "aroused": 73.8},
+    **{"tense": 92.8, "alarmed": 96.5, "distress": 135.0, "displeasure": 180.0, "miserable": 188.7, "sad": 207.5},
+    **{"depression": 225.0, "droopy": 256.6, "tired": 267.7, "sleepy": 271.9, "calm": 316.2, "serene": 328.6},
+}
+
+
+def test_the_places_are_those_of_russells_words():
+    words = {"happy": "happy", "surprised": "astonished", "sad": "sad", "calm": "calm"}
+    assert {label: ANGLES[label] for label in words} == {label: RUSSELL[word] for label, word in words.items()}
+    assert RUSSELL["alarmed"] < ANGLES["angry"] < ANGLES["fearful"] < RUSSELL["distress"]  # angry 99, afraid 116
+    assert RUSSELL["distress"] < ANGLES["disgust"] < RUSSELL["displeasure"]  # unpleasant, half aroused: a choice
+
+
 def test_a_place_gives_its_emotion_and_the_emotion_its_place():
     for label, angle in ANGLES.items():
         valence, arousal = 0.8 * math.cos(math.radians(angle)), 0.8 * math.sin(math.radians(angle))

@@ -16,6 +16,39 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = json.loads((ROOT / "config" / "foxglove.json").read_text())
 TYPES = {"blendshapes": "BlendshapeCoefficients", "emotion": "EmotionState"}
 
+# What the panels read of their settings: Foxglove's own classes of layouts (`foxglove.layouts` of the package
+# foxglove-sdk 0.30) and the types in the source of Lichtblick, the open continuation of Foxglove Studio.
+# `foxglovePanelTitle` names any panel.
+SERIES = {"value", "label", "enabled", "timestampMethod"}
+PANELS = {
+    "3D": {"cameraState", "followMode", "followTf", "scene", "transforms", "topics", "layers", "publish"},
+    "Plot": {"paths", "minXValue", "maxXValue", "minYValue", "maxYValue", "showLegend", "legendDisplay", "isSynced"}
+    | {"showPlotValuesInLegend", "showXAxisLabels", "showYAxisLabels", "xAxisVal", "followingViewWidth"},
+    "StateTransitions": {"paths", "isSynced", "xAxisMaxValue", "xAxisMinValue", "xAxisRange", "showPoints"},
+    "DiagnosticSummary": {"minLevel", "pinnedIds", "topicToRender", "hardwareIdFilter", "sortByLevel"},
+    "CallService": {"serviceName", "requestPayload", "layout", "buttonText", "buttonTooltip", "buttonColor"},
+    "Publish": {"topicName", "datatype", "buttonText", "buttonTooltip", "buttonColor", "advancedView", "value"},
+}
+CAMERA = {"distance", "perspective", "phi", "target", "targetOffset", "targetOrientation", "thetaOffset"}
+CAMERA |= {"fovy", "near", "far"}
+CHOICES = {
+    "followMode": ("follow-pose", "follow-heading", "follow-position", "follow-none"),
+    "legendDisplay": ("floating", "top", "left"),
+    "xAxisVal": ("timestamp", "index", "custom", "currentCustom"),
+    "timestampMethod": ("receiveTime", "publishTime", "headerStamp", "customField"),
+    "layout": ("vertical", "horizontal"),
+}
+# Names of classes and properties as the sources of RViz (ros2/rviz) declare them: displays, tools, views.
+DISPLAY = {"Class", "Enabled", "Name", "Value"}
+TOPIC = {"Depth", "Durability Policy", "History Policy", "Reliability Policy", "Filter size", "Value"}
+RVIZ = {
+    "rviz_default_plugins/Marker": DISPLAY | {"Namespaces", "Topic"},
+    "rviz_default_plugins/Axes": DISPLAY | {"Length", "Radius", "Reference Frame"},
+    "rviz_default_plugins/MoveCamera": {"Class"},
+    "rviz_default_plugins/Orbit": {"Class", "Name", "Value", "Distance", "Focal Point", "Focal Shape Size", "Pitch"}
+    | {"Yaw", "Near Clip Distance", "Target Frame"},
+}
+
 
 def fields(message):
     """Names of the fields of one of our messages."""
@@ -33,9 +66,19 @@ def panels(tree):
 
 def test_the_layout_shows_each_of_its_panels_once():
     assert sorted(panels(LAYOUT["layout"])) == sorted(LAYOUT["configById"])
-    kinds = {name.partition("!")[0] for name in LAYOUT["configById"]}
-    assert kinds <= {"3D", "Plot", "StateTransitions", "DiagnosticSummary", "CallService", "Publish"}
+    assert set(LAYOUT) == {"configById", "globalVariables", "userNodes", "playbackConfig", "layout"}
     assert LAYOUT["configById"]["3D!face"]["topics"] == {"/face_marker": {"visible": True}}
+
+
+def test_its_settings_are_those_that_the_panels_read():
+    for name, config in LAYOUT["configById"].items():
+        kind = name.partition("!")[0]
+        assert config.keys() <= PANELS[kind] | {"foxglovePanelTitle"}, name
+        for part in (config, *config.get("paths", ())):
+            for key, values in CHOICES.items():
+                assert part.get(key, values[0]) in values, (name, key)
+        assert all(path.keys() == SERIES for path in config.get("paths", ()))
+        assert config.get("cameraState", {}).keys() <= CAMERA
 
 
 def test_its_paths_are_fields_of_what_is_published():
@@ -62,6 +105,21 @@ def test_rviz_looks_at_the_marker_in_its_frame():
     manager = yaml.safe_load((ROOT / "config" / "face.rviz").read_text())["Visualization Manager"]
     (marker,) = [d for d in manager["Displays"] if d["Class"] == "rviz_default_plugins/Marker"]
     assert marker["Topic"]["Value"] == "/face_marker" and manager["Global Options"]["Fixed Frame"] == "face"
+
+
+def test_rviz_knows_the_classes_and_their_properties():
+    settings = yaml.safe_load((ROOT / "config" / "face.rviz").read_text())
+    manager = settings["Visualization Manager"]
+    assert {panel["Class"] for panel in settings["Panels"]} == {"rviz_common/Displays"}
+    parts = [*manager["Displays"], *manager["Tools"], manager["Views"]["Current"]]
+    for part in parts:
+        assert part.keys() <= RVIZ[part["Class"]], part["Class"]
+    assert {part["Class"] for part in parts} == set(RVIZ)
+    assert manager["Global Options"].keys() <= {"Background Color", "Fixed Frame", "Frame Rate"}
+    topic = manager["Displays"][0]["Topic"]
+    assert topic.keys() <= TOPIC and topic["Reliability Policy"] in ("Best Effort", "Reliable", "System Default")
+    assert topic["Durability Policy"] in ("Volatile", "Transient Local", "System Default")
+    assert topic["History Policy"] in ("Keep Last", "Keep All", "System Default")
 
 
 @pytest.fixture
