@@ -23,7 +23,7 @@ from emotalk_ros.face.names import ARKIT_NAMES, COUNT, INDEX
 PERSONS = 24
 """Number of personal styles (as many as RAVDESS has actors)."""
 STRONGEST = 0.56
-"""No person's expression at intensity 1 goes beyond this in any coefficient: at intensity 2 it is 1.74 times as wide."""
+"""No expression at intensity 1 goes beyond this in any coefficient: at intensity 2 it is 1.74 times as wide."""
 STRONGEST_CORNERS = 0.53
 """The same for the corners of the mouth, which speech moves as well."""
 
