@@ -69,7 +69,7 @@ def evaluate(
         ),
     ] = None,
     split: Annotated[
-        Path | None, typer.Option(help="With --cross-drive: only the actors this file (splits.yaml) holds out.")
+        Path | None, typer.Option(help="Of a corpus: only the actors that this file (splits.yaml of a run) holds out.")
     ] = None,
 ) -> None:
     """Evaluate models: LVE, EVE, lips, emotions, with confidence intervals, per emotion and per actor.
@@ -105,7 +105,8 @@ def evaluate(
 
             *models, dataset = paths
             modes = ("offline", "streamed") if mode == "both" else (mode,)
-            settings = Settings(kind, limit, style, resamples, seed, jobs, fresh, modes)
+            only = None if split is None else held_out(dataset, split)
+            settings = Settings(kind, limit, style, resamples, seed, jobs, fresh, modes, only)
             subjects = [subject(path) for path in models or [default_model_path()]]
             failed = run(subjects, dataset, output, settings, face=face, html=html, film=film, errors=errors)
     except (OSError, ValueError, RuntimeError) as error:
@@ -149,13 +150,28 @@ def run(
         from emotalk_ros.reports.example import example_section
 
         with errors.status("drawing the report"):
-            data = open_dataset(dataset, settings.kind, settings.limit)
+            data = open_dataset(dataset, settings.kind, settings.limit, settings.only)
             example = example_section(subjects, result, data, basis, film=film)
             write_text(output / "report.html", evaluation_page(dataset.resolve().name, result, example))
         console.print(f"wrote {output / 'report.html'}")
     for failure in result.failed:
         errors.label("left out:", failure)
     return bool(result.failed)
+
+
+def held_out(corpus: Path, split: Path) -> frozenset[str]:
+    """Names of the clips of a corpus whose actors a split file holds out.
+
+    Raises ValueError where there are none.
+    """
+    from emotalk_ros.corpus.store import Corpus
+    from emotalk_ros.training.splits import read_split
+
+    sides = read_split(split)
+    found = frozenset(r.id for r in Corpus.open(corpus).records if sides.side(r) in ("validation", "test"))
+    if not found:
+        raise ValueError(f"{split} holds out no actor of {corpus}")
+    return found
 
 
 def chosen_face(path: Path | None) -> Any:
@@ -202,6 +218,8 @@ def show(result: Evaluation, console: Any) -> None:
 
     left_out = {"mve_mm", "fdd_mm", "closure_rate_in_speech", "best_lag_s"}
     rows = [row for row in result.findings["rows"] if row["group"] == "all"]
+    if any("closure_rate_full" in row["figures"] for row in rows):
+        left_out |= {"closure_rate", "lip_jitter_m_s3"}  # the screen has no room for every limit
     shown = [f for f in FIGURES if f[0] not in left_out and any(_known(row["figures"].get(f[0])) for row in rows)]
     clips = result.findings["dataset"]["clips"]
     table = screen_table(f"{clips} clips; intervals are in the report", 2, [label for _, label, _ in shown])
@@ -210,6 +228,7 @@ def show(result: Evaluation, console: Any) -> None:
         table.add_row(row["row"], row["mode"], *cells)
     if shown:
         console.print(table)
+    show_widths(result, console)
     for entry in result.findings["recognition"]:
         console.print(
             f"{entry['model']} {entry['mode']}, heard by {entry['heard_by']}: emotion UAR {entry['uar']:.3f} (chance "
@@ -218,6 +237,20 @@ def show(result: Evaluation, console: Any) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def show_widths(result: Evaluation, console: Any) -> None:
+    """How far the mouth moves, beside a captured one."""
+    from emotalk_ros.evaluation.metrics.spread import CAPTURED
+    from emotalk_ros.reports.evaluation import widths_text
+
+    for entry in result.findings["distribution"]:
+        title = f"{entry['model']} {entry['mode']}: p50, p90, p99 over all frames (*: not within a quarter of captured)"
+        table = screen_table(title, 1, ["made", "captured"])
+        for name, captured in CAPTURED.items():
+            made = widths_text(entry["percentiles"][name], entry["near_captured"][name])
+            table.add_row(name, made, widths_text(captured))
+        console.print(table)
 
 
 def _known(figure: Any) -> bool:

@@ -29,6 +29,7 @@ from emotalk_ros.evaluation.metrics.emotion import (
     confusion_matrix,
     unweighted_average_recall,
 )
+from emotalk_ros.evaluation.metrics.spread import near_captured, percentiles
 from emotalk_ros.evaluation.metrics.statistics import Interval, bootstrap_mean, bootstrap_ratio
 from emotalk_ros.evaluation.plain_json import plain
 from emotalk_ros.evaluation.subject import Subject
@@ -38,7 +39,7 @@ from emotalk_ros.files import write_text
 if TYPE_CHECKING:
     from emotalk_ros.model.ear import Ear
 
-FORMAT = "emotalk evaluate 4"
+FORMAT = "emotalk evaluate 5"
 KNOWN = "offline, speaker known"
 """Emotions heard by an ear that knows each speaker from his other clips."""
 SPAWN_WORTH = 4
@@ -48,6 +49,8 @@ RATIOS = {
     "closure_rate_in_speech": ("closures_in_speech", "bilabials"),
     "closure_rate_tight": ("closures_tight", "bilabials"),
     "closure_rate_at_centre": ("closures_at_centre", "bilabials"),
+    "closure_rate_full": ("closures_full", "bilabials"),
+    "false_closure_rate": ("closures_false", "opened"),
 }
 """Shares, summed over clips before dividing."""
 
@@ -346,7 +349,20 @@ def gather(records: Sequence[dict[str, Any]], names: Sequence[str], settings: Se
     recognition = [
         entry for name in names for mode in MODES if (entry := recognised(records, name, mode, settings)) is not None
     ]
-    return {"rows": rows, "recognition": recognition}
+    return {"rows": rows, "recognition": recognition, "distribution": distribution(records, names)}
+
+
+def distribution(records: Sequence[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """How far each model's face moves over all clips: percentiles by coefficient, and which are near captured ones."""
+    found = []
+    for name in names:
+        for mode in MODES:
+            made = [r["modes"][name][mode]["histogram"] for r in records if mode in r["modes"][name]]
+            values = percentiles(made)
+            if values:
+                near = {key: list(near_captured(key, each)) for key, each in values.items()}
+                found.append({"model": name, "mode": mode, "percentiles": values, "near_captured": near})
+    return found
 
 
 def _sources(part: list[dict[str, Any]], names: Sequence[str]) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:

@@ -14,6 +14,7 @@ from emotalk_ros.corpus.arpabet import is_silence
 from emotalk_ros.evaluation.datasets import Sample
 from emotalk_ros.evaluation.metrics.faces import jitter, score_clip
 from emotalk_ros.evaluation.metrics.lips import CLOSED_PERCENTILE, MOVES_MM, best_lag, bilabial_closure, correlation
+from emotalk_ros.evaluation.metrics.spread import FULL_MM, false_closures, histogram
 from emotalk_ros.evaluation.references import energy_jaw, motionless
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import FaceBasis
@@ -116,8 +117,25 @@ def score(motion: Prediction, sample: Sample, basis: FaceBasis) -> dict[str, flo
         frames = min(len(sample.reference), max(math.floor(len(motion.coefficients) / motion.fps * sample.fps), 1))
         prediction = resampled(motion.coefficients, motion.fps, sample.fps, frames)
         figures = score_clip(prediction, sample.reference[:frames], basis, sample.fps, sample.phones)
-        return figures | closures(basis.lip_gap(prediction).astype(np.float64), sample)
+        gap, wanted = (basis.lip_gap(c).astype(np.float64) for c in (prediction, sample.reference[:frames]))
+        return figures | closures(gap, sample) | full_closures(gap, wanted, sample)
     return {"lip_jitter_m_s3": jitter(basis.displacement(motion.coefficients, basis.lip_ids), motion.fps)}
+
+
+def full_closures(gap: NDArray[np.float64], wanted: NDArray[np.float64], sample: Sample) -> dict[str, float]:
+    """Counts of lips that close, in mm, and of those that close where the reference's gap `wanted` (T,) is well open;
+    how widely the gap (T,) spreads against the reference's.
+    """
+    full = bilabial_closure(gap, sample.fps, sample.phones, threshold=FULL_MM)
+    false, opened = false_closures(gap, wanted)
+    counts = {"closures_full": float(full.closed), "closures_false": float(false), "opened": float(opened)}
+    return {**counts, "lip_gap_spread": spread_ratio(gap, wanted)}
+
+
+def spread_ratio(gap: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
+    """Standard deviation of `gap` over that of `wanted`; NaN where the latter does not move."""
+    wide = float(wanted.std()) if len(wanted) else 0.0
+    return float(gap.std()) / wide if wide > 1e-9 else math.nan
 
 
 def score_gap(motion: Prediction, sample: Sample, basis: FaceBasis) -> dict[str, float]:
@@ -135,6 +153,8 @@ def score_gap(motion: Prediction, sample: Sample, basis: FaceBasis) -> dict[str,
     if sample.of_jaw:
         jaw = coefficients[:, INDEX["jawOpen"]].astype(np.float64)
         figures["jaw_correlation"] = correlation(jaw[seen], measured[seen])
+    else:
+        figures["lip_gap_spread"] = spread_ratio(gap[seen], measured[seen])
     return {
         "lip_gap_correlation": correlation(gap[seen], measured[seen]),
         "best_lag_s": lag.seconds,
@@ -226,6 +246,7 @@ def measure(
         results[mode] = {
             "figures": score(motion, sample, basis),
             "probabilities": None if heard is None else [round(float(p), 6) for p in heard],
+            "histogram": histogram(motion.coefficients),
         }
         if motion.heard is not None:
             results[mode]["heard"] = {

@@ -10,6 +10,7 @@ import numpy as np
 
 from emotalk_ros.evaluation.evaluate import Evaluation, find, shown_mode
 from emotalk_ros.evaluation.measure import ENERGY, MEASURED, STILL
+from emotalk_ros.evaluation.metrics.spread import CAPTURED
 from emotalk_ros.reports import charts, html
 
 FIGURES = (
@@ -22,6 +23,9 @@ FIGURES = (
     ("closure_rate", "b p m closed", 2),
     ("closure_rate_tight", "to a fifth", 2),
     ("closure_rate_in_speech", "in speech", 2),
+    ("closure_rate_full", "full", 3),
+    ("false_closure_rate", "false", 3),
+    ("lip_gap_spread", "spread", 2),
     ("fdd_mm", "FDD mm", 3),
     ("lip_jitter_m_s3", "jitter m/s³", 1),
 )
@@ -39,6 +43,7 @@ def evaluation_page(name: str, result: Evaluation, example: str = "") -> str:
         _recognition(found) if emotions_only else "",
         _main_table(found),
         _bars(found),
+        _widths(found),
         example,
         "" if emotions_only else _recognition(found),
         _groups(found, "emotion", "By emotion"),
@@ -113,7 +118,8 @@ def _main_table(found: Mapping[str, Any]) -> str:
         "Mean over clips; small: 95 % bootstrap interval (whole actors drawn where there are several). LVE, EVE: "
         "largest vertex error of lips, of eyes and forehead. b p m closed: the gap falls to the smallest 20 % of the "
         "clip; to a fifth of its wide opening; to the smallest 20 % of its speech. Where a clip holds much silence, "
-        "even measured lips miss the first."
+        "even measured lips miss the first. Full: below half a millimetre; false: frames closed so where the reference "
+        "is open by 3 mm. Spread: standard deviation of the lip gap over the reference's."
     )
     return html.section("Results", html.table(["", "", *(label for _, label, _ in shown)], table), note=note)
 
@@ -133,6 +139,30 @@ def _bars(found: Mapping[str, Any]) -> str:
         if [b for b in bars if math.isfinite(b[1])]:
             parts.append(html.heading(label) + charts.bars(bars, "", label, REFERENCE_ROWS, 520.0))
     return html.section("How sure", html.columns(*parts)) if parts else ""
+
+
+def _widths(found: Mapping[str, Any]) -> str:
+    """How far the mouth moves, beside a captured one."""
+    entries = found["distribution"]
+    if not entries:
+        return ""
+    heads = [f"{entry['model']} {entry['mode']}" for entry in entries]
+    rows = []
+    for name, captured in CAPTURED.items():
+        cells: list[Any] = [name]
+        for entry in entries:
+            cells.append(widths_text(entry["percentiles"][name], entry["near_captured"][name]))
+        rows.append([*cells, widths_text(captured)])
+    note = (
+        "The median, 90th and 99th percentile over all frames of all clips; captured: an iPhone's, of one person "
+        "reading another text aloud. With *: not within a quarter of it."
+    )
+    return html.section("How far the mouth moves", html.table(["", *heads, "captured"], rows), note=note)
+
+
+def widths_text(values: Sequence[float], near: Sequence[bool] = (True, True, True)) -> str:
+    """Percentiles in one cell; those that are not near get a star."""
+    return "  ".join(f"{value:.2f}{'' if good else '*'}" for value, good in zip(values, near, strict=True))
 
 
 def _recognition(found: Mapping[str, Any]) -> str:

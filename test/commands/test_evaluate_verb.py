@@ -137,6 +137,22 @@ def test_evaluate_says_what_is_wrong(run: Callable[..., Any], model: Path, tmp_p
     assert result.exit_code == 1 and "expected clip or fixed" in result.output
 
 
+def test_evaluate_keeps_to_the_actors_of_a_split(
+    run: Callable[..., Any], model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    split = tmp_path / "splits.yaml"
+    split.write_text("train: ['toy:0', 'toy:1', 'toy:2']\nvalidation: ['toy:3']\n")
+    words = ("evaluate", model, corpus, "-o", tmp_path / "held", "-j", "1", "--mode", "offline", "--no-html")
+    result = run(*words, "--split", split)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "held" / "report.json").read_text())
+    assert report["dataset"]["clips"] == 4 and len(report["distribution"]) == 1
+    assert "jawOpen" in result.output and "captured" in result.output
+    split.write_text("train: ['toy:0']\nvalidation: ['other:3']\n")
+    result = run(*words, "--split", split)
+    assert result.exit_code == 1 and "holds out no actor" in " ".join(result.output.split())
+
+
 def test_the_table_is_trained_measured_and_not_trained_twice(
     run: Callable[..., Any], corpus: Path, tmp_path: Path
 ) -> None:

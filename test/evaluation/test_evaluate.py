@@ -67,6 +67,11 @@ def test_rows_for_models_modes_groups_and_references(result: module.Evaluation) 
     assert {"lve_mm", "eve_mm", "lip_gap_correlation", "closure_rate", "closure_rate_in_speech"} <= set(figures)
     value, low, high = figures["lve_mm"]
     assert low <= value <= high
+    for name in ("one", "two"):
+        (made,) = (d for d in result.findings["distribution"] if (d["model"], d["mode"]) == (name, "offline"))
+        middle, wide, widest = made["percentiles"]["jawOpen"]
+        assert 0.0 <= middle <= wide <= widest <= 1.0
+        assert len(made["near_captured"]["mouthFunnel"]) == 3
     # The references are energy jaws: that row is right but for float16 on disk.
     assert find(result.findings, ENERGY, "")["lip_gap_correlation"][0] > 0.99
     assert math.isnan(find(result.findings, STILL, "")["lip_gap_correlation"][0])
@@ -236,6 +241,24 @@ def test_closures_in_speech_are_judged_by_speech_alone() -> None:
     assert closures(gap, sample)["closures_tight"] == 0.0
     still = closures(np.full(60, 3.0), sample)
     assert (still["closures"], still["closures_in_speech"], still["closures_tight"]) == (0.0, 0.0, 0.0)
+
+
+def test_full_closures_are_in_mm_and_false_ones_where_the_reference_is_open(basis: FaceBasis) -> None:
+    reference = np.zeros((60, 52), np.float32)
+    reference[:, INDEX["jawOpen"]] = 0.3  # 9 mm open
+    reference[28:32, INDEX["mouthClose"]] = 0.3
+    phones = [("AA", 0.0, 0.9), ("B", 0.95, 1.03), ("AA", 1.05, 2.0)]
+    sample = Sample("x", np.zeros(32000, np.float32), reference=reference, phones=phones)
+    right = score(Prediction(reference, 30.0), sample, basis)
+    assert (right["closures_full"], right["bilabials"], right["closures_false"], right["opened"]) == (1, 1, 0, 56)
+    assert right["lip_gap_spread"] == pytest.approx(1.0)
+    nearly = reference.copy()
+    nearly[28:32, INDEX["mouthClose"]] = 0.27  # a hair is left
+    nearly[10:15, INDEX["jawOpen"]] = 0.0
+    figures = score(Prediction(nearly, 30.0), sample, basis)
+    assert (figures["closures_full"], figures["closures_false"]) == (0, 5)
+    summary = summarise([figures], ["a"], Settings(resamples=20))
+    assert summary["closure_rate_full"].value == 0 and summary["false_closure_rate"].value == pytest.approx(5 / 56)
 
 
 def test_motion_at_another_rate_is_scored_at_the_references(basis: FaceBasis) -> None:
