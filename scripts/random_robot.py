@@ -31,7 +31,7 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 import numpy as np
 import rclpy
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -192,7 +192,10 @@ class Robot:
         self._audio = node.create_publisher(AudioChunk, "audio", DEEP)
         self._commands = node.create_publisher(EmotionCommand, "emotion_command", 10)
         self._interrupts = node.create_publisher(Empty, "interrupt", 10)
+        # In this order: each end announces its services in the order in which they are made, so that a node that
+        # answered get_state knows the client of change_state too.
         self._change = node.create_client(ChangeState, "emotalk/change_state")
+        self._state = node.create_client(GetState, "emotalk/get_state")
         self._set = node.create_client(SetParameters, "emotalk/set_parameters")
         self._rest = node.create_client(SetBool, "servo/rest")
         self._executor = SingleThreadedExecutor()
@@ -338,7 +341,6 @@ class Robot:
     def deactivate(self):
         """Once around the lifecycle; the face rests meanwhile."""
         part = self.parts["emotalk"]
-        # After a kill the services of the node that is gone are known for a while: nobody would answer.
         if not (part.works and self._face_at > part.started + 1.0 and self._transition("deactivate")):
             return
         self._must_rest("deactivated", face=True)
@@ -366,19 +368,48 @@ class Robot:
             part.stop(self.random.uniform(0.05, 2.5))
 
     def _transition(self, label):
-        """Whether it succeeded."""
-        if not self._change.wait_for_service(0.0):
+        """Whether it succeeded.
+
+        A node that was killed stays in the graph for a while, and a service counts as ready as soon as its node was
+        discovered, not when it discovered its client: requests and answers get lost without a word
+        (ros2/rmw_fastrtps, issue 842). So the state, which may be asked for as often as one likes, is asked for first.
+        """
+        if self._now_in(30.0) is None:
+            self.problems.append(f"the node does not tell its state within {30 * self.patience:g} s, before {label}")
             return False
         request = ChangeState.Request()
         request.transition.id = TRANSITIONS[label]
-        answer = self._change.call_async(request)
-        end = time.monotonic() + 30.0 * self.patience
+        answer = self._answer(self._change, request, 30.0)
+        if answer is None:
+            state, log = self._now_in(10.0), tail(self.parts["emotalk"].path)
+            self.problems.append(f"no answer to {label} within {30 * self.patience:g} s; now {state}; its log: {log}")
+            return False
+        return bool(answer.success)
+
+    def _now_in(self, seconds):
+        """The state of the node's lifecycle, or None where it does not tell."""
+        end = time.monotonic() + seconds * self.patience
+        while time.monotonic() < end:
+            answer = self._answer(self._state, GetState.Request(), 1.0)
+            if answer is not None:
+                return answer.current_state.label
+            self.counts["unanswered get_state"] += 1
+        return None
+
+    def _answer(self, client, request, seconds):
+        """The answer to a request, or None where there was none in time."""
+        end = time.monotonic() + seconds * self.patience
+        while not client.service_is_ready():
+            if time.monotonic() > end:
+                return None
+            self.pass_time(0.05)
+        answer = client.call_async(request)
         while not answer.done():
             if time.monotonic() > end:
-                self.problems.append(f"no answer to {label} within {30 * self.patience:g} s")
-                return False
+                client.remove_pending_request(answer)
+                return None
             self.pass_time(0.01)
-        return bool(answer.result().success)
+        return answer.result()
 
     def _must_rest(self, why, face):
         """The joints (and the last frame) are at rest soon."""
