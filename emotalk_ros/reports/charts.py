@@ -245,8 +245,11 @@ def _figure(
 def _svg(figure: Figure, title: str) -> Markup:
     """The drawing as an SVG element that takes colours and font from the page."""
     import matplotlib
+    from matplotlib.text import Text
 
     buffer = io.StringIO()
+    for words in figure.findobj(Text):
+        words.set_parse_math(False)  # a name may hold dollar signs
     with matplotlib.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": title, "text.parse_math": False, "font.family": "sans-serif"}
     ):

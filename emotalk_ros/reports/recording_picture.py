@@ -37,7 +37,7 @@ def draw(recording: FaceRecording, path: Path, title: str) -> None:
     from matplotlib import pyplot as plt
 
     style: dict[Any, Any] = {"font.family": "DejaVu Sans", "font.size": 10, "text.color": INK, "axes.edgecolor": GRID}
-    style |= {"axes.labelcolor": INK, "xtick.color": QUIET, "ytick.color": QUIET}
+    style |= {"text.parse_math": False, "axes.labelcolor": INK, "xtick.color": QUIET, "ytick.color": QUIET}
     with plt.rc_context(style):
         figure, (wave, face, emotion) = plt.subplots(
             3, 1, figsize=(12.5, 8.6), sharex=True, height_ratios=(1.0, 3.6, 1.7), layout="constrained"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import platform
-import re
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ import transformers
 from transformers import PreTrainedModel
 
 import emotalk_ros
+from emotalk_ros.training.card_text import fenced, plain
 from emotalk_ros.training.checkpoints import Progress
 from emotalk_ros.training.losses import TERMS
 from emotalk_ros.training.recipe import Recipe
@@ -22,7 +21,6 @@ from emotalk_ros.training.recipe import Recipe
 if TYPE_CHECKING:
     from emotalk_ros.training.run_data import Data
 
-_MARKUP = re.compile(r"[\\|`*\[\]]")
 _MEANING = {
     "loss": "weighted sum of the terms",
     "self": "self-reconstruction, mean squared error of the coefficients",
@@ -70,7 +68,8 @@ def write_card(
 
 def _header(recipe: Recipe) -> str:
     return (
-        f"---\nlibrary_name: emotalk_ros\ntags: [speech, facial-animation, blendshapes, arkit]\n---\n# {recipe.name}\n"
+        f"---\nlibrary_name: emotalk_ros\ntags: [speech, facial-animation, blendshapes, arkit]\n---\n"
+        f"# {plain(recipe.name)}\n"
     )
 
 
@@ -78,7 +77,7 @@ def _summary(recipe: Recipe, model: PreTrainedModel) -> str:
     config = model.config
     parameters = sum(p.numel() for p in model.parameters())
     lines = [
-        recipe.description.strip(),
+        plain(recipe.description),
         "",
         f"Speech (16 kHz mono) to 52 ARKit blendshape coefficients at {config.fps} fps; {recipe.model.architecture}, "
         f"{parameters / 1e6:.2f} M parameters.",
@@ -86,7 +85,7 @@ def _summary(recipe: Recipe, model: PreTrainedModel) -> str:
     if getattr(config, "attention", "") == "causal":
         lines.append(f"Causal: look-ahead {config.lookahead_samples / 16:.1f} ms, exactly.")
     if getattr(config, "emotion_labels", None):
-        lines.append(f"Emotion labels: {', '.join(config.emotion_labels)}.")
+        lines.append(f"Emotion labels: {', '.join(map(plain, config.emotion_labels))}.")
     return "\n".join(lines) + "\n"
 
 
@@ -96,7 +95,7 @@ def _trunk_section(recipe: Recipe) -> list[str]:
         return []
     name = recipe.model.trunk if recipe.model.trunk.startswith("openai/") else Path(recipe.model.trunk).name
     return [
-        f"## Pretrained part\n\nThe trunk's weights come from the encoder of {name} and stay under its licence. "
+        f"## Pretrained part\n\nThe trunk's weights come from the encoder of {plain(name)} and stay under its licence. "
         "OpenAI's Whisper is under the MIT licence, Copyright (c) 2022 OpenAI, which asks to pass on this "
         "notice and its text.\n"
     ]
@@ -129,11 +128,6 @@ def _data_section(data: Data) -> str:
         "kept for tests (`splits.yaml` of the run).",
     ]
     return "\n".join([*rows, "", *notes]) + "\n"
-
-
-def plain(text: str) -> str:
-    """Text of others for a Markdown page: one line, in which nothing is markup, HTML or a column of a table."""
-    return _MARKUP.sub(r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
 
 
 def _training_section(recipe: Recipe, data: Data, progress: Progress) -> str:
@@ -169,7 +163,7 @@ def _recipe_section(recipe: Recipe) -> str:
         model = model.model_copy(update={"trunk": Path(trunk).name})
     named = data.model_copy(update={"corpora": corpora, "split": split})
     text = recipe.model_copy(update={"data": named, "output": None, "model": model}).to_yaml().rstrip()
-    return f"## Recipe\n\n```yaml\n{text}\n```\n"
+    return f"## Recipe\n\n{fenced(text, 'yaml')}\n"
 
 
 def _measured_section(progress: Progress) -> str:
@@ -190,9 +184,9 @@ def _measured_section(progress: Progress) -> str:
 def _prototype_section(prototypes: dict[str, int]) -> str:
     if not prototypes:
         return "## Emotion prototypes\n\nNone stored: the training clips carry no emotion labels.\n"
-    listed = ", ".join(f"{name} {count}" for name, count in prototypes.items())
+    listed = ", ".join(f"{plain(name)} {count}" for name, count in prototypes.items())
     lacking = [name for name, count in prototypes.items() if count == 0]
-    note = f" No clip carried {', '.join(lacking)}: the mean of the others stands in." if lacking else ""
+    note = f" No clip carried {', '.join(map(plain, lacking))}: the mean of the others stands in." if lacking else ""
     return f"## Emotion prototypes\n\nMean embeddings over training clips: {listed}.{note}\n"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from emotalk_ros.corpus.readers.emotional import SOURCES, Voice, VoiceSource
 from emotalk_ros.emotions import EMOTIONS
 from emotalk_ros.share import candidate_paths
+from emotalk_ros.training.card_text import fenced, plain
 from emotalk_ros.training.ear import Clips, Predictions, Trained
 from emotalk_ros.training.ear_voices import Noticing
 
@@ -93,7 +94,7 @@ def _table(trained: Trained, tested: Pair | None) -> str:
         for how, told in zip(("single clips", "speaker known"), pair, strict=True):
             chance = 1.0 / len(set(told.emotions.tolist()))
             lines.append(
-                f"| {title} | {len(told.emotions)} | {how} | {told.recall:.2f} | {chance:.2f} | "
+                f"| {plain(title)} | {len(told.emotions)} | {how} | {told.recall:.2f} | {chance:.2f} | "
                 f"{told.arousal_recall:.2f} | {told.valence_recall:.2f} | {told.calibration_error:.3f} |"
             )
     return "\n".join(lines)
@@ -105,7 +106,7 @@ def _noticing(noticing: Mapping[str, Noticing]) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {name} | {n.streams} | {n.within_10s:.2f} | {n.seconds:.1f} | {n.false_per_minute:.2f} |"
+        f"| {plain(name)} | {n.streams} | {n.within_10s:.2f} | {n.seconds:.1f} | {n.false_per_minute:.2f} |"
         for name, n in noticing.items()
     ]
     return "\n".join(lines)
@@ -133,16 +134,16 @@ minute of another one of the same collection. The fit had none of these speakers
 {_noticing(noticing)}
 """
     behind = "\n".join(
-        f"| {s['name']} | {s['licence']} | {s['attribution']} | {s['clips']} | {s['speakers']} | "
+        f"| {plain(s['name'])} | {plain(s['licence'])} | {plain(s['attribution'])} | {s['clips']} | {s['speakers']} | "
         f"{', '.join(s['emotions']) or 'none told'} |"
         for s in config.sources
     )
     confusions = "\n\n".join(
-        f"{title}, speaker known:\n\n```\n{_confusion(pair[1])}\n```" for title, pair in _rows(trained, tested)
+        f"{plain(title)}, speaker known:\n\n{fenced(_confusion(pair[1]))}" for title, pair in _rows(trained, tested)
     )
-    return f"""# Ear `{config.name}`
+    return f"""# Ear {plain(config.name)}
 
-Licence: **{config.licence}** (see `LICENSE`).
+Licence: **{plain(config.licence)}** (see `LICENSE`).
 
 Hears emotion ({", ".join(config.labels)}), arousal and
 valence in a voice, relative to how its speaker usually sounds. It reads layers {", ".join(map(str, config.layers))} of

@@ -13,10 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from emotalk_ros.bags.tracks import CoefficientTrack, EmotionTrack
 from emotalk_ros.evaluation.plain_json import plain, to_json
+from emotalk_ros.evaluation.recording import FaceRecording
 from emotalk_ros.face import INDEX, default_face
 from emotalk_ros.files import file_digest, model_digest
-from emotalk_ros.reports import charts, html
+from emotalk_ros.reports import charts, html, recording_picture
 from emotalk_ros.reports.face import Scene, animation, draw, film, liveliest
 
 
@@ -112,6 +114,22 @@ def test_charts_are_the_same_twice_and_well_formed() -> None:
         charts.bars([("a", 1.0, 0.5, 1.5), ("b", -0.5, math.nan, math.nan)], "mm", "title"),
     ):
         ElementTree.fromstring(f"<div>{text}</div>")
+
+
+def test_dollar_signs_in_names_are_no_formula(tmp_path: Path) -> None:
+    """A model folder or a recording may be called so; matplotlib would set it as a formula, or fail."""
+    name, also = r"$\frac{$", "a$x$b"
+    band = charts.Band(name, [charts.Series("ours", np.arange(30.0), np.ones(30))])
+    assert name in charts.time_chart([band], 0.0, 1.0)
+    bars = charts.bars([(name, 1.0, 0.5, 1.5), (also, 1.0, 0.5, 1.5)], "$", "t")
+    assert name in bars and also in bars and "1.000 $" in bars
+    stamps = np.arange(30) * 33_333_333
+    still, kind = np.zeros(30, np.float32), np.zeros(30, np.uint8)
+    face = CoefficientTrack("/f", stamps, stamps, np.zeros((30, 52), np.float32), np.arange(30), still, kind)
+    heard = EmotionTrack("/e", stamps, (name,), np.ones((30, 1), np.float32))
+    recording = FaceRecording(np.zeros(16000, np.float32), 0, face, heard, np.zeros(30), 30.0)
+    recording_picture.draw(recording, tmp_path / "picture.png", name)
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_confusion_shows_counts_and_recalls() -> None:
