@@ -55,8 +55,10 @@ def replacing(path: str | os.PathLike[str], *, parents: bool = False) -> Iterato
         _create(part)
         if target.exists():
             part.chmod(stat.S_IMODE(target.stat().st_mode))
+        mode = stat.S_IMODE(part.stat().st_mode)
         with writing(given):
             yield part
+        part.chmod(mode)  # safetensors puts a file of its own there, which nobody else may read
         os.replace(part, target)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -113,7 +115,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A hidden, empty folder which becomes `path` when the block ends well; makes the folder that `path` lies in.
 
-    Raises OSError.
+    Its files have the permissions that the umask gives new ones, whatever wrote them. Raises OSError.
     """
     target = Path(os.path.abspath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +124,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             yield part
+        mode = stat.S_IMODE(part.stat().st_mode) & 0o666
+        for file in part.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                file.chmod(mode)
         replace_folder(part, target)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)

@@ -53,9 +53,9 @@ class Terminal(Console):
         self.print(Text.assemble((label, LABELS.get(label, "yellow")), " ", readable(str(text))))
 
     def replaces(self, *paths: Path) -> None:
-        """Tell which of the files about to be written are there already."""
+        """Tell which of the files and folders about to be written are there already."""
         for path in paths:
-            if path.is_file():
+            if path.is_file() or (path.is_dir() and any(path.iterdir())):
                 self.label("note:", f"{path} is there already: it is replaced")
 
 

@@ -49,6 +49,11 @@ def test_files_that_are_there_are_told_before_they_are_replaced(tmp_path):
     (tmp_path / "a[b].csv").write_text("old")
     said = printed(lambda console: console.replaces(tmp_path / "a[b].csv", tmp_path / "new.csv"))
     assert said == f"note: {tmp_path / 'a[b].csv'} is there already: it is replaced\n"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").write_text("old")
+    said = printed(lambda console: console.replaces(tmp_path / "empty", tmp_path / "full", Path("/dev/null")))
+    assert said == f"note: {tmp_path / 'full'} is there already: it is replaced\n"
 
 
 def test_advice_of_ros2_is_given_only_through_with_ros2():

@@ -5,7 +5,9 @@ import stat
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from emotalk_ros.files import LEFTOVERS, recover_folder, replace_folder, replacing, replacing_folder, write_text
 
@@ -68,6 +70,25 @@ def test_permissions_are_those_of_an_ordinary_file(tmp_path, umask):
     (tmp_path / "ours").chmod(0o604)
     write_text(tmp_path / "ours", "again")
     assert mode(tmp_path / "ours") == 0o604
+
+
+def test_weights_can_be_read_by_whom_the_umask_lets_read(tmp_path, umask):
+    """safetensors itself makes files that nobody but their owner may read."""
+    weights = {"a": np.zeros(3, np.float32)}
+    with replacing(tmp_path / "weights.safetensors") as part:
+        save_file(weights, part)
+    (tmp_path / "old.safetensors").write_bytes(b"")
+    (tmp_path / "old.safetensors").chmod(0o604)
+    with replacing(tmp_path / "old.safetensors") as part:
+        save_file(weights, part)
+    with replacing_folder(tmp_path / "model") as part:
+        (part / "onnx").mkdir()
+        (part / "onnx" / "graph.onnx").write_bytes(b"")
+        save_file(weights, part / "model.safetensors")
+    assert mode(tmp_path / "weights.safetensors") == mode(tmp_path / "model" / "model.safetensors") == 0o640
+    assert mode(tmp_path / "model" / "onnx" / "graph.onnx") == 0o640
+    assert mode(tmp_path / "model") == mode(tmp_path / "model" / "onnx") == 0o750
+    assert mode(tmp_path / "old.safetensors") == 0o604
 
 
 def test_the_folder_is_made_or_named(tmp_path):

@@ -92,6 +92,7 @@ def benchmark(
     if report is not None:
         from emotalk_ros.files import write_text
 
+        Terminal(stderr=True).replaces(report)
         write_text(report, json.dumps(figures, indent=2) + "\n")
         console.print(f"figures in {report}")
 
@@ -133,6 +134,7 @@ def _table(models: str, backends: str, hops: str, voices: str, repeats: int, thr
             costs.append(next(costs_of))
             progress.advance(task)
     console.print(_shown(costs))
+    errors.replaces(report)
     write_text(report, json.dumps(measure.figures(costs), indent=2) + "\n")
     console.print(f"figures in {report}")
 

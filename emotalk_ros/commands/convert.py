@@ -55,15 +55,17 @@ def convert(
     """
     from emotalk_ros.terminal import Terminal
 
-    console = Terminal()
+    console, errors = Terminal(), Terminal(stderr=True)
     if onnx:
-        _make_graphs(source, console)
+        _make_graphs(source, console, errors)
         return
     if out is None:
         raise typer.BadParameter("name the folder or file to write", param_hint="OUT")
     from emotalk_ros.model import conversion
 
     try:
+        if overwrite:
+            errors.replaces(out)
         with console.status(f"converting {source}"):
             if to_published:
                 notes = conversion.convert_to_published(source, out, overwrite)
@@ -74,23 +76,22 @@ def convert(
                 notes = []
                 conversion.convert_published(source, out, config, overwrite)
     except (OSError, ValueError) as error:
-        Terminal(stderr=True).label("error:", error)
+        errors.label("error:", error)
         raise typer.Exit(1) from error
     for note in notes:
         console.label("note:", note)
     console.print(f"wrote {out}")
 
 
-def _make_graphs(source: Path, console: Terminal) -> None:
-    from emotalk_ros.terminal import Terminal
-
+def _make_graphs(source: Path, console: Terminal, errors: Terminal) -> None:
     try:
-        from emotalk_ros.runtime.export import make_graphs
+        from emotalk_ros.runtime.export import FOLDER, make_graphs
 
+        errors.replaces(source / FOLDER)
         with console.status(f"graphs of {source}"):
             made = make_graphs(source)
     except (OSError, ValueError, RuntimeError) as error:
-        Terminal(stderr=True).label("error:", error)
+        errors.label("error:", error)
         raise typer.Exit(1) from error
     size = sum(path.stat().st_size for path in made.files) / 1e6
     console.print(

@@ -44,6 +44,7 @@ def demo(
 
         interrupt_on_signals()
         files = DemoFiles(speech or default_speech(), output)
+        Terminal(stderr=True).replaces(files.bag, files.picture)
         _run(files, model, console)
         with console.status("drawing the picture"):
             recording = read_recording(files.bag, "/audio", "/blendshapes", "/emotion")

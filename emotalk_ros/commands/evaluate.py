@@ -293,6 +293,7 @@ def _table(
             table, subjects, held_out, corpus, output, chosen_face(face), jobs=jobs, limit=limit, progress=progress
         )
     found = paper_table.table_findings(table, result)
+    errors.replaces(output / "table.json")
     write_text(output / "table.json", to_json(found))
     console = Terminal()
     _show_table(found, SHOWN, console)
@@ -354,6 +355,7 @@ def _cross_drive(
         own, cross, moves, two, every, labels = (_cell(row[key], 3) for key in keys)
         table.add_row(name, own, cross, f"{row['lve_ratio']:.3f}", moves, two, every, labels)
     Terminal().print(table)
+    errors.replaces(output / "disentangling.json")
     write_text(output / "disentangling.json", to_json(found))
     Terminal().print(f"wrote {output / 'disentangling.json'}")
     return False

@@ -44,6 +44,7 @@ def expressiveness(
 
             from emotalk_ros.files import write_text
 
+            errors.replaces(output)
             write_text(output, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     except (OSError, ValueError, RuntimeError) as error:
         errors.label("error:", error)

@@ -36,6 +36,7 @@ def fit_emotion(
 
     from emotalk_ros.corpus.store import Corpus
     from emotalk_ros.model import load_model
+    from emotalk_ros.model.folder_files import check_model_place
     from emotalk_ros.terminal import Terminal
     from emotalk_ros.training.fit_emotion import Choices, fit
     from emotalk_ros.training.splits import read_split
@@ -43,10 +44,11 @@ def fit_emotion(
     console = Terminal(stderr=True)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     try:
+        check_model_place(out)
         network = load_model(model)
         choices = Choices(clips, noise, steps, seed, prototypes_only)
         said = fit(network, Corpus.open(corpus), read_split(split) if split else None, choices)
-        save(network, out, half)
+        save(network, out, half, console)
     except KeyboardInterrupt:
         console.print("interrupted: nothing was written")
         raise typer.Exit(130) from None

@@ -205,12 +205,14 @@ def motion_range(
     from emotalk_ros.face.names import ARKIT_NAMES, MOUTH
     from emotalk_ros.terminal import Terminal
 
-    with _reporting(Terminal(stderr=True), "interrupted"):
+    errors = Terminal(stderr=True)
+    with _reporting(errors, "interrupted"):
         found = MotionRange.measure(np.concatenate([read_livelink_csv(take) for take in takes]))
         for name, values in zip(ARKIT_NAMES, found.percentiles.T, strict=True):
             friends = ", ".join(f"{other} {r:+.2f}" for other, r in list(found.companions(name).items())[:4])
             typer.echo(f"{name:20s} " + " ".join(f"{value:.2f}" for value in values) + f"   {friends}")
         if out is not None:
+            errors.replaces(out)
             found.save(out)
         if check is not None:
             corpus = Corpus.open(check)
@@ -298,7 +300,6 @@ def _reporting(console: Terminal, interrupted: str, clean_up: Callable[[], objec
     """Errors and Ctrl-C inside the block become a message and an exit code, after `clean_up`."""
 
     from emotalk_ros.corpus.espeak import SynthesizerUnavailableError
-    from emotalk_ros.corpus.store import CorpusError
 
     try:
         yield
@@ -306,7 +307,7 @@ def _reporting(console: Terminal, interrupted: str, clean_up: Callable[[], objec
         clean_up()
         console.print(interrupted)
         raise typer.Exit(130) from None
-    except (CorpusError, SynthesizerUnavailableError, OSError) as error:
+    except (ValueError, SynthesizerUnavailableError, OSError) as error:
         clean_up()
         console.label("error:", error)
         raise typer.Exit(1) from error

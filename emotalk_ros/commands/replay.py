@@ -121,7 +121,7 @@ def replay(
         )
         topics = Topics(audio_topic, reference, recorded, InputSettings(stamp_of, stamps, parse_format(audio_format)))
         folder = output or Path(f"{bag.resolve().name.removesuffix('.mcap').removesuffix('.db3')}_replay")
-        errors.replaces(folder / "report.json")
+        errors.replaces(folder / "report.json", *([folder / "merged"] if merged else []))
         with _progress(errors) as progress:
             outcome = replay_bag(
                 bag,

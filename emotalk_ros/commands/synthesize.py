@@ -113,6 +113,8 @@ def synthesize(
             fps=fps,
             sentences=read_sentences(sentences) if sentences else default_sentences(),
         )
+        if overwrite:
+            Terminal(stderr=True).replaces(out)
         columns = (BarColumn(), MofNCompleteColumn(), text_column("{task.fields[made]}"))
         with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
             task = progress.add_task("sentences", total=None, made="")

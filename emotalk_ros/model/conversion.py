@@ -20,7 +20,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from emotalk_ros.files import replacing, replacing_folder
 from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.emotalk import EmoTalk
-from emotalk_ros.model.folder_files import read_json
+from emotalk_ros.model.folder_files import check_model_place, read_json
 from emotalk_ros.model.locations import CheckpointError, ModelNotFoundError
 from emotalk_ros.model.published import (
     EXTRAS_FILE,
@@ -218,10 +218,8 @@ def _wav2vec2_config(folder: Path) -> Wav2Vec2Config:
 @contextmanager
 def _new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
     """A hidden folder beside `out` that becomes `out` at the end, if nothing stands in its way."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not overwrite:
-            raise FileExistsError(f"{out} is there already; name another folder or overwrite it")
-        if not (out / "config.json").is_file():
-            raise FileExistsError(f"{out} is no model folder, so it is not overwritten; name another folder")
+    if not overwrite and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is there already; name another folder or overwrite it")
+    check_model_place(out)
     with replacing_folder(out) as folder:
         yield folder

@@ -30,6 +30,12 @@ MOST = 8192
 _WIDTHS = ("dim", "ff", "size", "width")
 
 
+def check_model_place(out: Path) -> None:
+    """Raises FileExistsError where a model written to the folder `out` would take the place of something else."""
+    if out.exists() and not (out / "config.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is no model folder, so it is not overwritten; name another folder")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in the file `path`. Raises CheckpointError naming the file."""
     try:

@@ -57,6 +57,19 @@ def test_mistakes_end_with_one_line_and_leave_nothing(arguments, words, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_there_is_kept_or_told_about(tmp_path):
+    words = ("convert", DATA / "tiny_state_dict.pt", tmp_path / "model", "--config", DATA / "meta.json")
+    assert run(*words).exit_code == 0
+    refused = run(*words)
+    assert refused.exit_code == 1 and "is there already; name another folder or overwrite it" in refused.stderr
+    done = run(*words, "--overwrite")
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == [f"note: {tmp_path / 'model'} is there already: it is replaced"]
+    back = ("convert", tmp_path / "model", tmp_path / "back.pth", "--to-published", "--overwrite")
+    assert "already" not in run(*back).stderr
+    assert f"note: {tmp_path / 'back.pth'} is there already: it is replaced" in run(*back).stderr
+
+
 def test_wav2vec2_folder(tmp_path):
     sizes = {**META["config"], "num_hidden_layers": 1}
     Wav2Vec2Model(Wav2Vec2Config(**sizes)).save_pretrained(tmp_path / "wav2vec2")
@@ -67,9 +80,11 @@ def test_wav2vec2_folder(tmp_path):
 
 def test_benchmark(tmp_path):
     report = tmp_path / "report.json"
+    report.write_text("old")
     arguments = ("--seconds", "", "--window", "0.5", "--repeats", "2", "--report", report)
     done = run("benchmark", "tiny", *arguments)
     assert done.exit_code == 0, done.output
+    assert f"note: {report} is there already: it is replaced" in done.stderr
     figures = json.loads(report.read_text())
     assert figures["clips"] == []
     assert figures["hop"]["window"] == 0.5

@@ -126,8 +126,21 @@ def test_evaluate_writes_a_report_and_resumes(
     first = (tmp_path / "out" / "report.json").read_bytes()
     assert "motionless" in result.output and "energy jaw" in result.output
     assert (tmp_path / "out" / "report.html").exists()
-    assert run(*words).exit_code == 0
-    assert (tmp_path / "out" / "report.json").read_bytes() == first
+    again = run(*words)
+    assert again.exit_code == 0 and f"{tmp_path / 'out' / 'report.json'} is there already: it is repl" in again.stderr
+    assert "already" not in result.stderr and (tmp_path / "out" / "report.json").read_bytes() == first
+
+
+def test_crossed_clips_are_measured_and_an_older_report_is_told_about(
+    run: Callable[..., Any], model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    words = ("evaluate", model, corpus, "-o", tmp_path / "out", "--cross-drive", 3)
+    result, again = run(*words), run(*words)
+    assert result.exit_code == again.exit_code == 0, result.output
+    found = json.loads((tmp_path / "out" / "disentangling.json").read_text())
+    assert set(found) == {"small"} and found["small"]["lve_cross_mm"]["value"] > 0
+    note = f"note: {tmp_path / 'out' / 'disentangling.json'} is there already: it is replaced"
+    assert note not in result.stderr and note in again.stderr
 
 
 def test_evaluate_says_what_is_wrong(run: Callable[..., Any], model: Path, tmp_path: Path) -> None:
@@ -196,7 +209,10 @@ def test_the_table_is_trained_measured_and_not_trained_twice(
     assert "5.091" in (tmp_path / "out" / "table.html").read_text()
     weights = tmp_path / "out" / "voca" / "run" / "model" / "model.safetensors"
     before = weights.stat().st_mtime_ns
-    assert run(*words).exit_code == 0
+    again = run(*words)
+    assert again.exit_code == 0
+    note = f"note: {tmp_path / 'out' / 'table.json'} is there already: it is replaced"
+    assert note not in result.stderr and note in again.stderr
     assert weights.stat().st_mtime_ns == before
     table["common"]["optim"]["steps"] = 3
     file.write_text(yaml.safe_dump(table))

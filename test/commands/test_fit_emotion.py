@@ -26,6 +26,12 @@ def test_the_emotion_side_changes_and_nothing_else(tmp_path):
     own = after.state_dict()
     changed = {n.split(".")[0] for n, w in before.state_dict().items() if not torch.equal(w, own[n])}
     assert changed == {"emotion_classifier", "emotion_prototypes", "prototypes_set"}
+    assert "already" not in done.stderr
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 0 and f"note: {tmp_path / 'out'} is there already: it is replaced" in again.stderr
+    refused = CliRunner().invoke(app, [*words[:3], str(tmp_path / "corpus"), *words[4:]])
+    assert refused.exit_code == 1 and "is no model folder, so it is not overwritten" in refused.stderr
+    assert (tmp_path / "corpus" / "manifest.jsonl").is_file()
 
 
 def test_a_corpus_without_a_known_emotion_is_refused(tmp_path):

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from emotalk_ros.cli import app
 from emotalk_ros.corpus.motion_range import MotionRange
 from emotalk_ros.corpus.store import CorpusError
 from emotalk_ros.face.names import INDEX
+from emotalk_ros.motion.files import Motion, write_motion
 
 
 def captured(frames=600, seed=0):
@@ -50,3 +53,15 @@ def test_it_is_kept_and_read_again(tmp_path):
         MotionRange.load(tmp_path / "bad.npz")
     with pytest.raises(ValueError, match="at least 100"):
         MotionRange.measure(captured(20))
+
+
+def test_the_command_says_what_is_wrong_with_a_take(tmp_path):
+    still = np.zeros(9, np.float32)
+    faces = np.tile(np.linspace(0, 0.5, 9, dtype=np.float32)[:, None], (1, 52))
+    angles = np.zeros((9, 9), np.float32)
+    short = Motion(np.arange(9) / 30, faces, still, np.zeros((9, 0), np.float32), (), 30.0, "short", angles)
+    write_motion(tmp_path / "short.csv", short, "livelink-csv")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    for name, words in (("short", "at least 100 frames of 52 coefficients"), ("other", "other.csv")):
+        done = CliRunner().invoke(app, ["prepare", "motion-range", str(tmp_path / f"{name}.csv")])
+        assert done.exit_code == 1 and done.stderr.startswith("error:") and words in done.stderr

@@ -42,8 +42,11 @@ def spoken(faces):
 
 
 def test_the_demo_ends_with_bag_picture_and_summary(speech_file, model_path, tmp_path):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "face.png").write_bytes(b"old")
     run = _emotalk("demo", "--speech", speech_file, "--model", model_path, "-o", tmp_path / "demo")
     assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stderr == f"note: {tmp_path / 'demo' / 'face.png'} is there already: it is replaced\n"
     assert "38 of 38" in run.stdout and "every frame there, once, in order" in run.stdout
     found, definitions = _read(tmp_path / "demo" / "face_bag")
     assert set(found) == {"/audio", "/blendshapes", "/emotion"}
