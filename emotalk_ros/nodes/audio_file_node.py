@@ -2,6 +2,9 @@
 
 A chunk appears when its last sample would have been captured, as from a microphone. Stamps are exact: sample n of
 the stream carries start + n / rate, also through a loop, whatever the speed of playing.
+
+With `use_sim_time` the clock of the topic /clock gives start and pace: the file waits for the clock's first message,
+stands still while it does, is as fast as it is, and goes on from there when it jumps back.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from rclpy.clock import Clock
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -123,12 +127,17 @@ class AudioFileNode(Node):
             f"playing {self._file.path} on {self._publisher.topic_name}: {self._file.duration:.2f} s, "
             f"{rate} Hz, {channels} channel(s){', looping' if self._table['loop'] else ''}"
         )
-        start_ns, begun = self.get_clock().now().nanoseconds, time.monotonic()
+        pace = _SimulatedPace(self.get_clock(), self._stop) if self._simulated else _Pace(self._stop)
+        if not pace.begin():
+            return
+        start_ns = self.get_clock().now().nanoseconds
         for block in self._blocks(max(1, round(self._table["chunk"] * rate))):
-            due = begun + (self._sent + len(block)) / rate / speed
-            self._late = time.monotonic() - due
-            if self._stop.wait(max(0.0, -self._late)):
+            late, jumped = pace.wait((self._sent + len(block)) / rate / speed)
+            if self._stop.is_set():
                 return
+            if jumped:
+                start_ns = self.get_clock().now().nanoseconds - self._sent * NS // rate
+            self._late = late
             message = audio_chunk(
                 encode_pcm(block, encoding),
                 stamp_ns=start_ns + self._sent * NS // rate,
@@ -167,10 +176,16 @@ class AudioFileNode(Node):
             self._publisher.wait_for_all_acked(Duration(seconds=2))
             self._stop.wait(0.1)
 
+    @property
+    def _simulated(self) -> bool:
+        return bool(self.get_parameter("use_sim_time").value)
+
     def _report(self) -> Report:
         report = Report()
         if self._problem:
             report.error(self._problem)
+        elif self._simulated and not self.get_clock().now().nanoseconds:
+            report.warn("waiting for /clock, as use_sim_time is true and nobody has published there")
         elif self._playing and self._sent == 0:
             report.warn(f"waiting for a subscriber to {self._publisher.topic_name}")
         elif not self._playing:
@@ -193,6 +208,63 @@ class AudioFileNode(Node):
         self._stop.set()
         self._thread.join(timeout=5.0)
         self._file.close()
+
+
+class _Pace:
+    """When a place in the file is due, by the clock of this machine that nobody sets."""
+
+    step = float("inf")
+    """Seconds after which the clock is looked at again while waiting."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._begun = self._last = 0.0
+
+    def now(self) -> float:
+        """Seconds."""
+        return time.monotonic()
+
+    def begin(self) -> bool:
+        """Place 0 is due now; False when it was stopped."""
+        self._begun = self._last = self.now()
+        return not self._stop.is_set()
+
+    def wait(self, place: float) -> tuple[float, bool]:
+        """Wait until `place`, in seconds from the beginning, is due, or for the stop.
+
+        Returns by how many seconds it is late, and whether the clock jumped back: `place` then follows the last one.
+        """
+        jumped = False
+        while True:
+            now = self.now()
+            if now < self._last:
+                self._begun += now - self._last
+                jumped = True
+            self._last = now
+            late = now - (self._begun + place)
+            if late >= 0.0 or self._stop.wait(min(-late, self.step)):
+                return late, jumped
+
+
+class _SimulatedPace(_Pace):
+    """The same by the topic /clock, which may run at any speed, stand still and jump back."""
+
+    step = 0.002
+
+    def __init__(self, clock: Clock, stop: threading.Event) -> None:
+        super().__init__(stop)
+        self._clock = clock
+
+    def now(self) -> float:
+        """Seconds; 0 before the clock's first message."""
+        return float(self._clock.now().nanoseconds) / NS
+
+    def begin(self) -> bool:
+        """Waits for the clock's first message."""
+        while self.now() == 0.0:
+            if self._stop.wait(self.step):
+                return False
+        return super().begin()
 
 
 def _joined(blocks: list[Samples]) -> Samples:

@@ -164,12 +164,15 @@ def test_a_node_killed_in_mid_stream_can_come_back(graph, node, model_path, spee
     graph.speak(speech[:16000], pace=1.0)
     assert graph.faces
     node.stop(signal.SIGKILL)
+    since = len(graph.logs)
     again = graph.start("emotalk_node", {"model.path": str(model_path), "output.blinks": False})
     deadline = time.monotonic() + 120
     graph.clear()
-    while not graph.faces:  # a microphone would not wait either
+    while not (graph.faces and graph.said("listening to", since)):  # a microphone would not wait either
         assert time.monotonic() < deadline, again.log
         graph.speak(speech[:3200], pace=1.0)
+    active = next(from_time(m.stamp) for m in graph.logs[since:] if "listening to" in m.msg)
+    assert from_time(graph.faces[0].header.stamp) - active < 1e9  # the new stream began at once
     time.sleep(1.5)
     graph.clear()
     stamp = graph.speak(speech)

@@ -8,6 +8,7 @@ import pytest
 from conftest import frames_of
 from diagnostic_msgs.msg import DiagnosticStatus
 from graph import NS, check_grid, chunk_message, raw_chunk, wait_until
+from rclpy.qos import ReliabilityPolicy
 
 from emotalk_ros.face.names import INDEX
 from emotalk_ros.msg import EmotionCommand, EmotionState
@@ -18,7 +19,8 @@ from emotalk_ros.nodes.messages import from_time
 def node(graph, model_path):
     # Reliable, so that even the message of ten minutes (600 kB) arrives: it is the node's answer that is tested.
     reliable = {"qos_overrides./audio.subscription.reliability": "reliable"}
-    return graph.start_emotalk(model_path, {**reliable, "stream.idle_timeout": 0.5})
+    deep = {"qos_overrides./emotion_command.subscription.depth": 7}
+    return graph.start_emotalk(model_path, {**reliable, **deep, "stream.idle_timeout": 0.5})
 
 
 @pytest.fixture(autouse=True)
@@ -293,6 +295,13 @@ def test_style_gains_and_smoothing_change_while_it_speaks(graph, speech, expect_
     graph.wait_frames(expect_frames)
     assert graph.feelings[-1].dominant == "sad"
     assert graph.set(style__level=1, style__person=0, emotion__source="heard") == (True, "")
+
+
+def test_the_qos_of_inputs_is_what_parameters_ask_for(graph):
+    (audio,) = graph.node.get_subscriptions_info_by_topic("/audio")
+    assert audio.qos_profile.reliability == ReliabilityPolicy.RELIABLE  # best effort by default
+    names = graph.parameters("emotalk")
+    assert names["qos_overrides./emotion_command.subscription.depth"].integer_value == 7
 
 
 def test_parameters_are_described(graph):

@@ -57,6 +57,7 @@ def test_a_node_takes_its_file_and_tells_what_is_wrong_in_it(graph, speech_file,
     path = tmp_path / "audio_file.yaml"
     text = (CONFIG / "audio_file.yaml").read_text().replace('file: ""', f'file: "{speech_file}"')
     text = text.replace("speed: 1.0", "speed: 1000000.0").replace("chunk: 0.02", "chunk: 1")
+    text = text.replace("    speed:", "    spead: 2.0\n    speed:")
     path.write_text(text.replace("encoding: s16le", "encoding: s17le").replace("subscribers: 1", "subscribers: 3"))
     node = graph.start("audio_file_node", arguments=["--params-file", str(path), "-r", "__ns:=/far"])
     values = graph.parameters("/far/audio_file")
@@ -66,3 +67,4 @@ def test_a_node_takes_its_file_and_tells_what_is_wrong_in_it(graph, speech_file,
     assert node.stop() == 0
     assert "speed: 1e+06 is outside of 0.05 to 1000; 1.0 is used" in node.log
     assert "encoding: 's17le' is not one of s16le" in node.log
+    assert "spead: this node has no such parameter; did you mean speed?" in node.log

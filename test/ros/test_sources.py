@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 from diagnostic_msgs.msg import DiagnosticStatus
-from graph import DEEP, NS, wait_until
+from graph import DEEP, NS, START, wait_until
+from rosgraph_msgs.msg import Clock
 
 from emotalk_ros.audio import decode_pcm
 from emotalk_ros.msg import AudioChunk
-from emotalk_ros.nodes.messages import from_time
+from emotalk_ros.nodes.messages import from_time, to_time
 
 FAKES = Path(__file__).parent / "fake_portaudio"
 
@@ -64,6 +65,66 @@ def test_a_file_is_played_whole_with_exact_stamps(graph, heard, speech_file, enc
     assert before < from_time(chunks[0].header.stamp) < time.time_ns()
     assert {len(c.data) for c in chunks[:-1]} == {len(chunks[0].data)}
     _check_stamps(chunks, rate)
+
+
+class SimulatedTime:
+    """Publishes /clock: `speed` times as fast as the world's, from 1000 s on; 0 stands still."""
+
+    def __init__(self, graph):
+        self._publisher = graph.node.create_publisher(Clock, "/clock", 10)
+        self.seconds, self.speed = 1000.0, 0.0
+        self._seen = time.monotonic()
+        self._timer = graph.node.create_timer(0.005, self._tick)
+        self._node = graph.node
+
+    def _tick(self):
+        now = time.monotonic()
+        self.seconds += self.speed * (now - self._seen)
+        self._seen = now
+        self._publisher.publish(Clock(clock=to_time(round(self.seconds * NS))))
+
+    def close(self):
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_publisher(self._publisher)
+
+
+def test_a_file_follows_simulated_time_at_its_rate(graph, heard, speech_file):
+    chunks = heard("simulated_audio")
+    arrivals = []
+    simulated = SimulatedTime(graph)
+    graph.node.create_subscription(
+        AudioChunk,
+        "simulated_audio",
+        lambda m: arrivals.append((simulated.seconds, from_time(m.header.stamp) / NS)),
+        DEEP,
+    )
+    node = graph.start(
+        "audio_file_node",
+        {"file": speech_file, "use_sim_time": True, "loop": True},
+        {"audio": "simulated_audio"},
+    )
+    wait_until(lambda: graph.node.count_publishers("simulated_audio"), START, "the node")
+    time.sleep(1.0)
+    assert len(chunks) <= 1  # the clock stands still
+    simulated.speed = 3.0
+    begun, at = time.monotonic(), simulated.seconds
+    wait_until(lambda: simulated.seconds > at + 6.0, 20.0, "six seconds of simulated time")
+    played = sum(len(c.data) for c in chunks) / (2 * chunks[0].channels * chunks[0].sample_rate)
+    assert played == pytest.approx(simulated.seconds - at, abs=1.0) and time.monotonic() - begun < 4.0
+    # Each chunk came when its last sample was due by the simulated clock.
+    late = np.array([seconds - stamp - 0.02 for seconds, stamp in arrivals])
+    assert np.median(np.abs(late)) < 0.2 and late.min() > -0.1
+    _check_stamps(chunks, chunks[0].sample_rate)
+    simulated.speed = 0.0
+    time.sleep(0.5)
+    count = len(chunks)
+    time.sleep(0.5)
+    assert len(chunks) == count
+    simulated.seconds, simulated.speed = 500.0, 1.0  # a bag that begins again
+    wait_until(lambda: len(chunks) > count + 20, 20.0, "sound after the clock jumped back")
+    assert from_time(chunks[-1].header.stamp) / NS == pytest.approx(simulated.seconds, abs=0.5)
+    assert node.stop() == 0
+    simulated.close()
 
 
 def test_a_loop_has_no_seam(graph, heard, speech, tmp_path):
