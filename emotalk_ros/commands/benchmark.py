@@ -40,7 +40,7 @@ def benchmark(
     models: Annotated[str, typer.Option(help="Of the table: shipped, tiny, base, large, folders.")] = "shipped,tiny",
     backends: Annotated[
         str, typer.Option(help="Of the table; torch first: others are compared to it.")
-    ] = "torch,plain,onnx,onnx-int8",
+    ] = "torch,plain,onnx,onnx-int8,bfloat16",
     hops: Annotated[str, typer.Option(help="Of the table, in milliseconds.")] = "33,100,200,500",
     voices: Annotated[str, typer.Option(help="Of the table: voices in one pass, at the hop of 100 ms.")] = "1,4",
 ) -> None:
@@ -49,7 +49,8 @@ def benchmark(
     Without a model: one table of plain windows, of torch and ONNX Runtime that only compute what is new, for several
     hops and voices, with the difference to torch's output; and of the GPU, where there is one.
 
-    The full-size network: `emotalk benchmark large --window 0`. It needs some minutes and up to 8 GB.
+    The full-size network: `emotalk benchmark large --window 0`, or its hops in the table: `emotalk benchmark --models
+    large --hops 200 --threads 2`. It needs some minutes and up to 8 GB.
     """
     from rich.table import Table
 
@@ -150,6 +151,8 @@ def _shown(costs: list[Cost]) -> Table:
     for cost in costs:
         case = cost.case
         way = case.way if case.device == "cpu" else f"{case.way} {case.device}"
+        if case.emotion_every:
+            way += f", emotion every {case.emotion_every:g} s"
         head = (case.network, f"{case.hop * 1e3:.0f}", str(case.voices), way)
         if cost.problem:
             table.add_row(*head, cost.problem)
@@ -157,7 +160,9 @@ def _shown(costs: list[Cost]) -> Table:
         base = plain.get((case.network, case.hop))
         apart = "" if cost.difference is None else f"{cost.difference[0]:.1e} ({cost.difference[1]:.1e})"
         times = (f"{cost.p50:.1f}", f"{cost.p95:.1f}", f"{cost.p99:.1f}", f"{cost.cpu:.1f}", f"{cost.factor:.3f}")
-        ratio = "" if base is None else f"{base * case.voices / cost.p50:.1f}"
+        # Where not all hops are alike, their mean counts.
+        typical = cost.factor * case.hop * 1e3 if case.emotion_every else cost.p50
+        ratio = "" if base is None else f"{base * case.voices / typical:.1f}"
         table.add_row(*head, *times, ratio, f"{cost.resident_mb:.0f}", f"{cost.voice_mb:.1f}", apart)
     return table
 

@@ -113,7 +113,10 @@ def named_network(name: str, dtype: str = "float32") -> Any:
     kind = getattr(torch, dtype)
     if name in presets() and not Path(name).exists():
         torch.manual_seed(0)
-        return EmoTalk(EmoTalkConfig.preset(name)).to(kind).eval()
+        network = EmoTalk(EmoTalkConfig.preset(name)).eval()
+        with torch.no_grad():
+            network.output.weight.normal_(0, 0.05)  # it begins at zero: all differences of coefficients would be 0
+        return network.to(kind)
     return load_model(name, dtype=kind)
 
 

@@ -336,7 +336,9 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         middle_size = int(features.shape[1] / FEATURE_RATE * self.config.fps)
         # int(S / 50 * fps) in the published code's double precision
         middle = (in_lengths.double() / FEATURE_RATE * self.config.fps).floor().long()
-        states = encoder(stretch(features, in_lengths, middle, middle_size), None if lengths is None else middle)
+        valid = None if lengths is None else middle
+        window = memory is not None and memory.reuse
+        states = encoder(stretch(features, in_lengths, middle, middle_size), valid, window)
         return stretch(states, middle, torch.full_like(middle, size) if frames is None else frames, size)
 
     def _other_emotion_states(self, values: Tensor, lengths: Tensor | None, frames: Tensor | None, size: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
 )
 
 from emotalk_ros.model.frontend import FrameAnalysis, FrameFrontEnd, WindowMemory
+from emotalk_ros.model.positions import WindowPositions
 from emotalk_ros.model.timing import conv_extent, conv_lengths, sample_grid, valid_mask
 
 CHUNK_FEATURES = 1500
@@ -37,6 +39,9 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
         causal: position t sees positions up to t only, in attention and in the positional convolution.
     """
 
+    stack: Callable[[Tensor], Tensor] | None = None
+    """What computes the layers in place of torch: (B, T, H) their input to states, all of them valid."""
+
     def __init__(self, config: Wav2Vec2Config, analysis: FrameAnalysis | None = None, causal: bool = False) -> None:
         super().__init__(config)
         self.causal = causal
@@ -48,6 +53,7 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
             layer.attention.is_causal = causal  # read by transformers' SDPA when it is given no mask
         self.stride = math.prod(config.conv_stride)
         self.extent = conv_extent(config.conv_kernel, config.conv_stride)
+        self._window_positions = WindowPositions()
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -125,12 +131,13 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
         padded = functional.pad(values, (left, max(0, needed - left - values.shape[1])))[:, :needed]
         return sample_grid(self.features(padded), positions, fps, self.stride, offset)
 
-    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, lengths: Tensor | None = None, window: bool = False) -> Tensor:
         """Feature projection and transformer.
 
         Args:
             features: (B, T, channels).
             lengths: (B,) valid positions, None when all are. Padding never reaches a valid position.
+            window: these are one of many windows of a stream: see `model.positions`. Not for causal encoders.
 
         Returns:
             (B, T, hidden_size); padded positions hold nothing meaningful.
@@ -141,7 +148,12 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
             valid = valid_mask(lengths, hidden.shape[1])
             hidden = hidden * valid[..., None].to(hidden.dtype)  # the positional convolution must see zeros, as alone
             mask = valid[:, None, None, :]
-        hidden = hidden + self.positions(hidden)
+        places = self._window_positions(self.encoder.pos_conv_embed, hidden) if window else self.positions(hidden)
+        hidden = hidden + places
+        if self.stack is not None:
+            if mask is not None:
+                raise ValueError("a network whose transformers are computed elsewhere takes clips one by one")
+            return self.stack(hidden)
         stable = self.config.do_stable_layer_norm
         if not stable:
             hidden = self.encoder.layer_norm(hidden)

@@ -103,7 +103,7 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
             return self._grid_states(encoder, values, frames, size)
         features, in_lengths = self._wave_features(encoder, values, lengths, memory)
         out_lengths = torch.full_like(in_lengths, size) if frames is None else frames
-        return encoder(stretch(features, in_lengths, out_lengths, size), frames)
+        return encoder(stretch(features, in_lengths, out_lengths, size), frames, memory is not None and memory.reuse)
 
     def _grid_states(
         self,

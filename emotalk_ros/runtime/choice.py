@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from emotalk_ros.model.benchmark import milliseconds, stream_hops
+from emotalk_ros.model.folder_files import read_json
 from emotalk_ros.model.locations import CheckpointError, checked_folder, default_model_path
 from emotalk_ros.runtime.graphs import RuntimeUnavailable
+from emotalk_ros.runtime.processor import have_bfloat16
 
 BACKENDS = ("auto", "torch", "onnx", "onnx-int8")
 """Names of what may be asked for."""
@@ -78,12 +80,21 @@ def _choose(
     folder = default_model_path() if path is None else checked_folder(Path(path).expanduser(), "the path")
     if backend == "torch":
         return Chosen(_torch(folder, device, threads, dtype), "torch", "asked for")
+    precision = "int8" if backend == "onnx-int8" else "float32"
     if backend.startswith("onnx"):
         if device not in ("auto", "cpu") or dtype != "float32":
             raise ValueError(
                 f"backend {backend} computes float32 on the CPU, not {dtype} on {device}: use backend torch"
             )
-        return Chosen(_onnx(folder, threads, "int8" if backend == "onnx-int8" else "float32"), backend, "asked for")
+        if _hears_windows(folder):
+            return Chosen(
+                _with_stacks(folder, threads, precision), backend, "asked for; torch computes all but transformers"
+            )
+        return Chosen(_onnx(folder, threads, precision), backend, "asked for")
+    if _hears_windows(folder):
+        return Chosen(
+            _torch(folder, device, threads, dtype), "torch", "its attention is full; backend onnx is there too"
+        )
     if device not in ("auto", "cpu") or dtype != "float32":
         return Chosen(_torch(folder, device, threads, dtype), "torch", f"device {device}, {dtype}")
     try:
@@ -103,6 +114,12 @@ def _choose(
     best = min(took, key=lambda name: took[name])
     reason = f"a hop of 0.1 s takes {took['onnx']:.1f} ms by ONNX Runtime, {took['torch']:.1f} ms by torch"
     return Chosen(light if best == "onnx" else heavy, best, reason)
+
+
+def _hears_windows(folder: Path) -> bool:
+    """Whether the network has full attention: its transformers hear each window anew."""
+    settings = read_json(folder / "config.json")
+    return settings.get("model_type") == "emotalk" and settings.get("attention", "full") == "full"
 
 
 def have_torch() -> bool:
@@ -130,6 +147,15 @@ def _onnx(folder: Path, threads: int | None, precision: str = "float32") -> Any:
     return OnnxNetwork(folder, precision, threads or 1)
 
 
+def _with_stacks(folder: Path, threads: int | None, precision: str) -> Any:
+    """By torch, with the transformers by ONNX Runtime."""
+    network = _torch(folder, "cpu", threads, "float32")
+    from emotalk_ros.runtime.stacks import compute_stacks
+
+    compute_stacks(network, precision, threads or max(1, (os.cpu_count() or 2) // 2))
+    return network
+
+
 def _torch(folder: Path, device: str, threads: int | None, dtype: str) -> Any:
     if not have_torch():
         raise RuntimeUnavailable(
@@ -148,6 +174,11 @@ def _torch(folder: Path, device: str, threads: int | None, dtype: str) -> Any:
         raise ValueError(f"device {device!r}: use auto, cpu, cuda or cuda:N") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r}: this machine (or this build of torch) has no CUDA; use cpu")
+    if chosen.type == "cpu" and dtype == "bfloat16" and not have_bfloat16():
+        raise ValueError(
+            "dtype bfloat16: this processor has no instructions for it (AMX, AVX-512 BF16, Arm's BF16), so it would be "
+            "several times slower than float32: use float32, or backend onnx-int8"
+        )
     network = load_model(folder, device, getattr(torch, dtype))
     if threads is None:  # more threads than idle cores make a small network several times slower
         small = sum(parameter.numel() for parameter in network.parameters()) < _SMALL

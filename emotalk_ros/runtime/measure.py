@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,24 @@ from numpy.typing import NDArray
 
 from emotalk_ros.model.benchmark import named_network, resident_bytes
 from emotalk_ros.runtime.choice import have_torch, load_network
+from emotalk_ros.runtime.processor import have_bfloat16
 from emotalk_ros.streaming.schedule import StreamSettings, WindowSchedule
 from emotalk_ros.units import SAMPLE_RATE
 
 Array = NDArray[np.float32]
 
-WAYS = ("torch", "plain", "onnx", "onnx-int8")
-"""plain: each window by itself, nothing kept, by torch. torch, onnx, onnx-int8: only what is new, by that backend."""
+WAYS = ("torch", "plain", "onnx", "onnx-int8", "bfloat16")
+"""plain: each window by itself, nothing kept, by torch. torch, onnx, onnx-int8: only what is new, by that backend.
+bfloat16: by torch in that number format."""
 PRESETS = ("tiny", "base", "large")
+FULL_ATTENTION = ("base", "large")
+"""Presets whose windows are heard anew with each hop."""
+EMOTION_EVERY = 1.0
+"""Seconds between two runs of the emotion encoder, in the rows that try such a clock."""
 _WARM_UP = 25
 """Hops before the first one that counts: windows are full, segments of the trunk overlap."""
+_FEW_HOPS = 2
+"""The same of a network with full attention, whose first window is a full one."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Case:
         model: folder, the name of a preset (random weights), or "" for the network that ships.
         way: one of `WAYS`.
         hop, context: seconds.
+        emotion_every: seconds between two runs of the emotion encoder (full attention); 0: with each hop.
         voices: streams in one pass.
         hops: how many count.
         threads: of the processor.
@@ -51,6 +60,7 @@ class Case:
     way: str = "torch"
     hop: float = 0.1
     context: float = 2.0
+    emotion_every: float = 0.0
     voices: int = 1
     hops: int = 60
     threads: int = 1
@@ -91,23 +101,41 @@ def cases(
 ) -> list[Case]:
     """All that belongs into one table: every way at every hop with one voice, then several voices at the hop of 0.1 s.
 
-    A preset has no graphs: it is measured by torch alone.
+    The preset `tiny` has no graphs: it is measured by torch alone. Those with full attention are heard at hops that
+    divide into the grid of their windows, and the approximate ways with the emotion encoder on a slower clock too.
     """
     wanted, hops, ways = [], list(hops), list(ways)
     for model in models:
         name = "" if model == "shipped" else model
-        able = [way for way in ways if model not in PRESETS or not way.startswith("onnx")]
-        number = count if model != "large" else max(4, count // 10)
-        base = {"model": name, "hops": number, "threads": threads}
+        if model in FULL_ATTENTION:
+            wanted += _full_attention(model, ways, hops, count, threads)
+            continue
+        other = ("onnx", "bfloat16") if model in PRESETS else ("bfloat16",)
+        able = [way for way in ways if not way.startswith(other)]
+        base = {"model": name, "hops": count, "threads": threads}
         wanted += [Case(way=way, hop=hop, **base) for hop in hops for way in able]  # type: ignore[arg-type]
-        if model != "large":
-            wanted += [
-                Case(way=way, hop=0.1, voices=several, **base)  # type: ignore[arg-type]
-                for several in voices
-                if several > 1
-                for way in able
-                if way != "plain"
-            ]
+        wanted += [
+            Case(way=way, hop=0.1, voices=several, **base)  # type: ignore[arg-type]
+            for several in voices
+            if several > 1
+            for way in able
+            if way != "plain"
+        ]
+    return wanted
+
+
+def _full_attention(model: str, ways: Iterable[str], hops: Iterable[float], count: int, threads: int) -> list[Case]:
+    """The cases of a network with full attention: hops of at least 0.1 s, few of them."""
+    wanted = []
+    for hop in hops:
+        if round(hop / 0.1, 6) % 1:
+            continue
+        few = max(round(EMOTION_EVERY / hop), count // 10)
+        for way in ways:
+            case = Case(model, way, hop, hops=few, threads=threads)
+            wanted.append(case)
+            if way in ("onnx-int8", "bfloat16"):
+                wanted.append(replace(case, emotion_every=EMOTION_EVERY))
     return wanted
 
 
@@ -127,9 +155,9 @@ def measure_all(wanted: Iterable[Case]) -> Iterator[Cost]:
     """
     with tempfile.TemporaryDirectory() as folder:
         for case in wanted:
-            output = Path(folder) / f"{case.network}-{case.hop:.3f}-{case.way}-{case.voices}.npy"
+            output = Path(folder) / f"{case.network}-{case.hop:.3f}-{case.way}-{case.emotion_every}-{case.voices}.npy"
             cost = _in_process(case, output)
-            reference = Path(folder) / f"{case.network}-{case.hop:.3f}-torch-1.npy"
+            reference = Path(folder) / f"{case.network}-{case.hop:.3f}-torch-0.0-1.npy"
             if not cost.problem and reference.is_file() and reference != output and output.is_file():
                 ours, theirs = np.load(output), np.load(reference)
                 count = min(len(ours), len(theirs))
@@ -152,10 +180,13 @@ def measure(case: Case, output: Path | None = None) -> Cost:
     """One case in this process; voice 0's coefficients go to `output`."""
     network = _network(case)
     schedule = WindowSchedule.build(StreamSettings(case.hop, case.context), network.config)
-    windows = [schedule.window(k) for k in range(_WARM_UP + case.hops)]
+    full = getattr(network.config, "lookahead_samples", None) is None
+    # A network with full attention begins in the middle of a stream: a full window, then what is new.
+    begin, warm_up = (round(case.context / case.hop) + 1, _FEW_HOPS) if full else (0, _WARM_UP)
+    windows = [schedule.window(begin + k) for k in range(warm_up + case.hops)]
     audio = [speech_like(windows[-1].end / SAMPLE_RATE + 1.0, seed) for seed in range(case.voices)]
     before = resident_bytes() / 1e6
-    memories = [None if case.way == "plain" else network.stream_memory(schedule.longest) for _ in audio]
+    memories = [_memory(network, case, schedule.longest) for _ in audio]
     took, busy, rows = [], [], []
     for window in windows:
         pieces = [samples[window.start : window.end] for samples in audio]
@@ -173,13 +204,24 @@ def measure(case: Case, output: Path | None = None) -> Cost:
         rows.append(made[0].coefficients[window.first - window.base : window.stop - window.base])
     if output is not None:
         np.save(output, np.concatenate(rows))
-    counted = np.array(took[_WARM_UP:])
+    counted = np.array(took[warm_up:])
     end = resident_bytes() / 1e6
     p50, p95, p99 = (float(np.percentile(counted, q)) for q in (50, 95, 99))
     return Cost(
-        case, p50, p95, p99, float(np.mean(busy[_WARM_UP:])), float(counted.mean() / 1e3 / schedule.hop_seconds),
+        case, p50, p95, p99, float(np.mean(busy[warm_up:])), float(counted.mean() / 1e3 / schedule.hop_seconds),
         end, (end - before) / case.voices,
     )  # fmt: skip
+
+
+def _memory(network: Any, case: Case, frames: int) -> Any:
+    """What windows pass on; of plain ones nothing, but for the constants of the normalisation where there are some."""
+    memory = network.stream_memory(frames, case.emotion_every)
+    if case.way != "plain":
+        return memory
+    if not hasattr(memory, "reuse"):
+        return None
+    memory.reuse = False
+    return memory
 
 
 def have_gpu() -> bool:
@@ -215,7 +257,14 @@ def _network(case: Case) -> Any:
         import torch
 
         torch.set_num_threads(case.threads)
-        return named_network(case.model).to(case.device)
+        if case.way == "bfloat16" and not have_bfloat16():
+            raise RuntimeError("this processor has no instructions for bfloat16")
+        network = named_network(case.model, "bfloat16" if case.way == "bfloat16" else "float32").to(case.device)
+        if case.way.startswith("onnx"):
+            from emotalk_ros.runtime.stacks import compute_stacks
+
+            compute_stacks(network, "int8" if case.way == "onnx-int8" else "float32", case.threads)
+        return network
     backend = "torch" if case.way in ("plain", "torch") else case.way
     return load_network(case.model or None, case.device, case.threads, backend).network
 

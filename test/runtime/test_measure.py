@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from small_models import small_model
 from typer.testing import CliRunner
 
 from emotalk_ros.cli import app
@@ -20,6 +21,26 @@ def test_every_way_at_every_hop_and_presets_by_torch_alone():
         ("onnx", 0.1, 1), ("torch", 0.1, 4), ("onnx", 0.1, 4),
     ]  # fmt: skip
     assert {case.way for case in made if case.network == "tiny"} == {"torch", "plain"}
+
+
+def test_full_attention_at_hops_of_its_windows_and_with_a_slower_emotion():
+    made = cases(["large"], ["torch", "plain", "onnx-int8"], [1 / 30, 0.2], [1, 4], 60, 2)
+    rows = [(case.way, case.hop, case.emotion_every, case.voices, case.threads) for case in made]
+    assert rows == [(way, 0.2, 0.0, 1, 2) for way in ("torch", "plain", "onnx-int8")] + [("onnx-int8", 0.2, 1.0, 1, 2)]
+    assert made[0].hops >= 5  # one of them runs the emotion encoder
+
+
+@pytest.mark.parametrize("way", ["plain", "torch", "onnx", "onnx-int8"])
+def test_a_case_with_full_attention_is_measured(way, monkeypatch, tmp_path):
+    pytest.importorskip("onnx", reason="the extra convert is not installed")
+    from emotalk_ros.runtime import measure as module
+
+    networks = [small_model("paper")]
+    monkeypatch.setattr(module, "named_network", lambda name, dtype: networks[0])
+    cost = measure(Case("large", way, 0.2, 0.6, 1.0, hops=5), tmp_path / "one.npy")
+    assert 0 < cost.p50 <= cost.p99
+    rows = np.load(tmp_path / "one.npy")
+    assert rows.shape == (7 * 6, 52) and np.ptp(rows, axis=0).max() > 0.05
 
 
 def test_a_case_is_measured(tmp_path):
