@@ -92,13 +92,14 @@ def findings(bag: Bag, replayed: Replay, basis: FaceBasis, model: dict[str, Any]
             "intake": replayed.heard.statistics,
             "warnings": replayed.heard.warnings,
         },
-        "replayed": _track_findings(frames.track("replayed"), replayed) | {"expected_by_audio": _expected(replayed)},
+        "replayed": _track_findings(frames.track("replayed"), replayed, "late_limit_s")
+        | {"expected_by_audio": _expected(replayed)},
         "motion": motion_findings(frames, basis, fps),
         "synchronisation": synchronisation(replayed, basis),
         "emotion": emotion_findings(frames, replayed.recorded_emotion),
     }
     if replayed.recorded is not None:
-        result["recorded"] = _track_findings(replayed.recorded, replayed)
+        result["recorded"] = _track_findings(replayed.recorded, replayed, "paced_late_limit_s")
         result["agreement"] = agreement(frames, replayed.recorded, fps)
     compared = compare(replayed)
     if compared is not None:
@@ -120,13 +121,14 @@ def _expected(replayed: Replay) -> int:
     return sum(math.ceil(len(samples) * replayed.fps / 16000 - 1e-9) for _, samples in replayed.heard.lines)
 
 
-def _track_findings(track: CoefficientTrack, replayed: Replay) -> dict[str, Any]:
+def _track_findings(track: CoefficientTrack, replayed: Replay, late: str) -> dict[str, Any]:
+    """`late` names the setting above which a latency is too long."""
     timing = frame_timing(
         track.stamp_ns,
         track.log_ns,
         track.sequence,
         replayed.fps,
-        replayed.settings.get("late_limit_s"),
+        replayed.settings.get(late),
         kind=track.kind,
         end_s=replayed.settings.get("audio_wait_s", 0.0),
     )

@@ -105,7 +105,11 @@ class Subject:
         }
 
     def settings(self, voice: FaceStream) -> dict[str, Any]:
-        """The settings for a report, all in seconds; `late_limit_s` is when a frame counts as late."""
+        """The settings for a report, all in seconds.
+
+        `late_limit_s` is when a frame counts as late that was sent as soon as it was computed, `paced_late_limit_s`
+        when one does that a node released at an even rate: it waits as long as the last of its hop, and for its turn.
+        """
         schedule = voice.schedule
         return {
             "fps": voice.fps,
@@ -114,6 +118,7 @@ class Subject:
             "lookahead_s": schedule.lookahead_seconds,
             "audio_wait_s": schedule.latency,
             "late_limit_s": schedule.latency + LATE_MARGIN_S,
+            "paced_late_limit_s": schedule.lookahead_seconds + schedule.hop_seconds + LATE_MARGIN_S + 1.0 / voice.fps,
             "person": self.person,
             "level": self.level,
             "emotion": self.emotion or "heard",

@@ -329,6 +329,10 @@ def test_report_json_is_plain_and_complete(outcome: tuple[Path, Path]) -> None:
     assert {"bag", "audio", "replayed", "recorded", "synchronisation", "metrics", "emotion", "motion"} <= set(found)
     assert found["replayed"]["frames"] == 60
     assert found["replayed"]["late"] == 0
+    wanted = found["settings"]["lookahead_s"] + found["settings"]["hop_s"] + 0.05 + 1 / found["settings"]["fps"]
+    assert found["recorded"]["late_limit_s"] == pytest.approx(
+        wanted, abs=1e-5
+    )  # a node that paces takes a frame longer
     assert str(outcome[0].parent) not in (outcome[1] / "report.json").read_text()
 
 
