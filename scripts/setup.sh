@@ -39,6 +39,13 @@ if [ -n "${AMENT_PREFIX_PATH:-}" ] && [ -n "${ROS_DISTRO:-}" ] && [[ ":$AMENT_PR
   "$python" -c 'import rclpy' 2>/dev/null \
     || die "ROS 2 $ROS_DISTRO is sourced, but '$python' cannot import rclpy; set PYTHON to that distribution's interpreter"
 fi
+if [ "$underlay" = wheels ]; then
+  machine=$(uname -s)-$(uname -m)
+  [ "$machine" = Linux-x86_64 ] \
+    || die "no ROS 2 is sourced, and its wheels are for Linux on x86-64, not for $machine: install ROS 2, source its setup.bash, run this again"
+  "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 15))' \
+    || die "no ROS 2 is sourced, and its wheels are for Python 3.10 to 3.14, not for $("$python" --version): set PYTHON to one of them"
+fi
 if [ -f "$stamps/underlay" ] && [ "$(cat "$stamps/underlay")" != "$underlay" ]; then
   die "$venv was made for '$(cat "$stamps/underlay")', now it is '$underlay'; remove it (rm -r '$venv') or set EMOTALK_VENV"
 fi
