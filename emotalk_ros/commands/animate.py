@@ -464,33 +464,23 @@ def _perform_all(
                     progress.console.print(f"{count} of {len(todo)}: {job.audio}", style="dim")
                 yield performer.perform(job, progress)
         return
-    from multiprocessing import get_context
+    from emotalk_ros.workers import worker_pool
 
     if performance.threads is None:
         performance = replace(performance, threads=1)
     with errors.status("loading the model"):
         Performer(performance)  # what is wrong with the options is said once, here
-    pool = get_context("spawn").Pool(min(processes, len(todo)), _begin_process, (performance,))
-    try:
-        with _bar(errors) as progress:
-            task = progress.add_task("recordings", total=len(todo))
-            for done in pool.imap_unordered(_perform_in_process, todo):
-                progress.advance(task)
-                yield done
-    finally:
-        pool.terminate()  # the processes take away what they have half-written
-        pool.join()
+    with worker_pool(min(processes, len(todo)), _begin_process, (performance,)) as pool, _bar(errors) as progress:
+        task = progress.add_task("recordings", total=len(todo))
+        for done in pool.imap_unordered(_perform_in_process, todo):
+            progress.advance(task)
+            yield done
 
 
 _performer: list[Performer] = []  # of this process
 
 
 def _begin_process(performance: Performance) -> None:
-    import signal
-    import sys
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which sends the others home
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     _performer.append(Performer(performance))
 
 

@@ -16,14 +16,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from emotalk_ros.corpus.align import shared_aligner
-from emotalk_ros.corpus.readers.base import leave_interrupts_to_the_parent, read_audio, stem_table
+from emotalk_ros.corpus.readers.base import read_audio, stem_table
 from emotalk_ros.corpus.store import CorpusError, Phone
 from emotalk_ros.files import write_text
+from emotalk_ros.workers import worker_pool
 
 PHONES, TRANSCRIPTS, STATUS = "phones.json", "transcripts.json", "align_status.json"
 PARTIAL = "phones.jsonl.partial"
@@ -126,7 +126,7 @@ def _outcomes(recordings: list[Spoken], jobs: int) -> Iterator[Timed]:
     if jobs <= 1 or len(recordings) < 2:
         yield from map(time_phones, recordings)
         return
-    with get_context("spawn").Pool(min(jobs, len(recordings)), leave_interrupts_to_the_parent) as pool:
+    with worker_pool(min(jobs, len(recordings))) as pool:
         yield from pool.imap_unordered(time_phones, recordings, chunksize=4)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
@@ -27,6 +26,7 @@ from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter, Record, So
 from emotalk_ros.corpus.voices import PORTRAYALS, Recording, emotional_variants, made_up_speaker, phrase_spans, phrases
 from emotalk_ros.files import LEFTOVERS, write_text
 from emotalk_ros.units import SAMPLE_RATE
+from emotalk_ros.workers import deaf_workers
 
 SETTINGS_FILE = "synthesis.json"
 
@@ -307,11 +307,6 @@ def _write(job: SynthesisJob, folder: str) -> tuple[list[Record], str]:
         return [], f"{job.actor.engine} {job.actor.voice}, {job.content.text!r}: {error}"
 
 
-def _start_worker() -> None:
-    # Ctrl-C is the parent's to handle; arithmetic libraries must not start threads of their own in every worker.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 @dataclass(frozen=True)
 class SynthesisResult:
     """What came of it: clips and seconds in the corpus, and the jobs that failed."""
@@ -336,8 +331,7 @@ def synthesize(
     """
     jobs = plan(settings)
     _claim(Path(folder), settings, overwrite)
-    for leftover in Path(folder).glob(f"*/{LEFTOVERS}"):  # of a worker that was stopped while writing
-        leftover.unlink(missing_ok=True)
+    _clear(Path(folder))
     problems: list[str] = []
     with CorpusWriter(folder, _sources(jobs, settings), mode="overwrite" if overwrite else "append") as writer:
         left = [job for job in jobs if not set(job.ids()) <= writer.done]
@@ -367,13 +361,14 @@ def _all_done(jobs: Sequence[SynthesisJob], folder: str, workers: int) -> Iterat
         return
     others = set(active_children())
     with _SingleThreaded():
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
         try:
             under_way: set[Future[tuple[list[Record], str]]] = set()
             queue = iter(jobs)
             while True:
                 for job in queue:
-                    under_way.add(pool.submit(_write, job, folder))
+                    with deaf_workers():  # they start with the first submission
+                        under_way.add(pool.submit(_write, job, folder))
                     if len(under_way) >= 3 * workers:
                         break
                 if not under_way:
@@ -387,6 +382,13 @@ def _all_done(jobs: Sequence[SynthesisJob], folder: str, workers: int) -> Iterat
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            _clear(Path(folder))
+
+
+def _clear(folder: Path) -> None:
+    """Takes away what workers that were stopped while writing have left."""
+    for leftover in folder.glob(f"*/{LEFTOVERS}"):
+        leftover.unlink(missing_ok=True)
 
 
 class _SingleThreaded:

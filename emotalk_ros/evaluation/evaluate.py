@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import math
-import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -35,6 +34,7 @@ from emotalk_ros.evaluation.plain_json import plain
 from emotalk_ros.evaluation.subject import Subject
 from emotalk_ros.face import COUNT, FaceBasis
 from emotalk_ros.files import write_text
+from emotalk_ros.workers import deaf_workers
 
 if TYPE_CHECKING:
     from emotalk_ros.model.ear import Ear
@@ -266,9 +266,10 @@ def _measured(job: ClipJob, todo: list[int], jobs: int) -> Iterator[tuple[int, d
         yield from ((k, *_attempt(k)) for k in todo)
         return
     others = set(active_children())
-    with ProcessPoolExecutor(jobs, _context(), _prepare_worker, (job,)) as pool:
-        waiting: dict[Future[Any], int] = {pool.submit(_attempt, k): k for k in todo}
+    with ProcessPoolExecutor(jobs, _context(), _prepare, (job,)) as pool:
         try:
+            with deaf_workers():  # they start with the first submission
+                waiting: dict[Future[Any], int] = {pool.submit(_attempt, k): k for k in todo}
             while waiting:
                 done, _ = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -290,11 +291,6 @@ def _context() -> BaseContext:
 
 
 _state: dict[str, Any] = {}  # of this process: the job, its models and its data set, loaded once
-
-
-def _prepare_worker(job: ClipJob) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which sends the workers home
-    _prepare(job)
 
 
 def _prepare(job: ClipJob) -> None:

@@ -3,8 +3,14 @@
 import csv
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 import torch
@@ -305,3 +311,55 @@ def test_ctrl_c_keeps_what_was_there_and_leaves_nothing_half_written(folder, tmp
     monkeypatch.setattr(where, interrupted)
     assert "nothing half-written" in call(folder, "@speech.wav", "-o", str(tmp_path / "face.csv"), code=130)
     assert os.listdir(tmp_path) == ["face.csv"] and (tmp_path / "face.csv").read_text() == "the old one"
+
+
+def _workers(process):
+    """The processes that animate: not the one that keeps multiprocessing's semaphores."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+def _alive(group):
+    """Command lines of the processes of a group that still run."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.cmdline())
+    return found
+
+
+@pytest.mark.parametrize("moment", ["the workers begin", "they import", "a file is done"])
+def test_ctrl_c_of_a_batch_ends_all_processes_and_leaves_whole_files(tmp_path, moment):
+    """As a terminal does it: SIGINT to every process of the foreground group at once."""
+    sound = vowels(20.0)
+    for k in range(8):
+        soundfile.write(tmp_path / f"{k}.wav", sound, 16000)
+    out = tmp_path / "faces"
+    words = [str(tmp_path / f"{k}.wav") for k in range(8)]
+    options = ["-o", str(out), "-j", "2", "--backend", "onnx"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emotalk_ros.cli", "animate", *words, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (any(out.glob("*.csv")) if moment == "a file is done" else len(_workers(process)) == 2):
+        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        time.sleep(0.01)
+    time.sleep(0.4 if moment == "they import" else 0.0)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    deadline = time.monotonic() + 5
+    assert process.returncode == 130, said
+    assert "stopped; finished files are whole, nothing half-written is left; --resume goes on" in said
+    assert "Traceback" not in said
+    while left := _alive(process.pid):  # the one of the semaphores goes when it sees that the others are gone
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
+    made = os.listdir(out)
+    assert len(made) < 8 and all(name.endswith(".csv") for name in made)
+    for name in made:
+        assert read_csv(out / name)[1].shape == (609, 53)  # 20 s and a tail of 0.3 s

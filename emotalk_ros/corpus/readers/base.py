@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from emotalk_ros.audio import AudioFormatError, load_audio
 from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter, Record, write_clip
 from emotalk_ros.face.names import ARKIT_NAMES, COUNT
 from emotalk_ros.units import SAMPLE_RATE
+from emotalk_ros.workers import worker_pool
 
 Floats = NDArray[np.float32]
 
@@ -112,7 +111,7 @@ def _outcomes(items: Sequence[Item], writer: CorpusWriter, jobs: int) -> Iterato
     # Items hold functions, which do not pickle: the workers inherit them.
     _INHERITED[:] = [items, writer]
     try:
-        with get_context("fork").Pool(jobs, initializer=leave_interrupts_to_the_parent) as pool:
+        with worker_pool(jobs, method="fork") as pool:
             for index, outcome in enumerate(pool.imap(_read_inherited, range(len(items)))):
                 yield items[index].name, outcome
     finally:
@@ -120,11 +119,6 @@ def _outcomes(items: Sequence[Item], writer: CorpusWriter, jobs: int) -> Iterato
 
 
 _INHERITED: list[Any] = []
-
-
-def leave_interrupts_to_the_parent() -> None:
-    """Start of a worker process: Ctrl-C is the parent's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _read_inherited(index: int) -> Record | Problem:

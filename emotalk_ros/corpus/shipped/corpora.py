@@ -20,7 +20,6 @@ Deterministic by --seed; resumes where it was interrupted.
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,7 +34,7 @@ from emotalk_ros.corpus.arpabet import is_silence
 from emotalk_ros.corpus.kokoro import SOURCE as KOKORO
 from emotalk_ros.corpus.kokoro import Kokoro, Utterance, shared_kokoro, utterances
 from emotalk_ros.corpus.labels import labels_from_phones
-from emotalk_ros.corpus.readers.base import leave_interrupts_to_the_parent, prepare
+from emotalk_ros.corpus.readers.base import prepare
 from emotalk_ros.corpus.readers.facegood import SOURCE as FACEGOOD
 from emotalk_ros.corpus.readers.facegood import read_facegood
 from emotalk_ros.corpus.store import Clip, CorpusError, CorpusWriter, Phone, Record, Source, write_clip
@@ -44,6 +43,7 @@ from emotalk_ros.corpus.voices import PORTRAYALS, Recording, emotional_variants,
 from emotalk_ros.emotions import EMOTIONS
 from emotalk_ros.face.names import ARKIT_NAMES
 from emotalk_ros.units import SAMPLE_RATE
+from emotalk_ros.workers import worker_pool
 
 FPS = 30.0
 _MARGIN = (0.3, 0.7)
@@ -58,6 +58,7 @@ UNKNOWN = tuple(
     if not name.startswith(("jaw", "mouth"))
     or name.startswith(("mouthSmile", "mouthFrown", "mouthDimple", "mouthLeft", "mouthRight"))
 )
+
 SOURCES: dict[str, Source] = {
     "librispeech": Source(
         "librispeech",
@@ -326,9 +327,7 @@ def build_corpora(
             name: stack.enter_context(CorpusWriter(out / name, of, mode="append", packed=choices.packed))
             for name, of in sources.items()
         }
-        pool = stack.enter_context(
-            multiprocessing.get_context("spawn").Pool(choices.jobs, leave_interrupts_to_the_parent)
-        )
+        pool = stack.enter_context(worker_pool(choices.jobs))
         done = set[str]().union(*(writer.done for name, writer in writers.items() if name != "emotional"))
         jobs = [(item, Order(out, choices)) for item in every if item.name not in done]
         for count, (item, plainly, emotional, problem) in enumerate(pool.imap_unordered(work, jobs), 1):

@@ -12,7 +12,6 @@ Needs git, pocketsphinx (the extra `corpus`) and, for words that its dictionary 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import subprocess
@@ -24,12 +23,13 @@ import soundfile
 from rich.progress import Progress
 
 from emotalk_ros.corpus.phone_times import PhoneTimes, Spoken, write_phone_times
-from emotalk_ros.corpus.readers.base import leave_interrupts_to_the_parent, read_audio
+from emotalk_ros.corpus.readers.base import read_audio
 from emotalk_ros.corpus.shipped.collections import COLLECTIONS, FACEGOOD, Collection, Repository, Trees
 from emotalk_ros.corpus.store import CorpusError
 from emotalk_ros.files import LEFTOVERS, replacing
 from emotalk_ros.terminal import Terminal
 from emotalk_ros.units import SAMPLE_RATE
+from emotalk_ros.workers import worker_pool
 
 console = Terminal(stderr=True)
 GITHUB = "https://github.com"
@@ -158,7 +158,7 @@ def converted(recordings: list[Spoken], folder: Path, jobs: int, problems: list[
     if jobs == 1:
         yield from _good(map(convert, work), problems)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs, leave_interrupts_to_the_parent) as pool:
+    with worker_pool(jobs) as pool:
         yield from _good(pool.imap(convert, work, chunksize=8), problems)
 
 
