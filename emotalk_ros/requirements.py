@@ -36,6 +36,19 @@ PACKAGES = {
 """Names of modules, and of the packages on PyPI that bring them: the dependencies in pyproject.toml, and its extras
 onnx, torch, reports and convert."""
 
+EXTRAS = {
+    "torch": "torch",
+    "transformers": "torch",
+    "onnxruntime": "onnx",
+    "onnx": "convert",
+    "onnxscript": "convert",
+    "scipy": "reports",
+    "jinja2": "reports",
+    "matplotlib": "reports",
+    "PIL": "reports",
+}
+"""The extra of pyproject.toml that brings a module; the others come always."""
+
 MISSING = 3
 """Exit status of a program whose packages are missing."""
 
@@ -44,11 +57,13 @@ def remedy(module: str) -> str | None:
     """What to do when `module` cannot be imported; None: it is none of the packages that this one needs."""
     name = module.split(".")[0]
     if name in PACKAGES:
+        extra = f"[{EXTRAS[name]}]" if name in EXTRAS else ""
+        everything = "" if extra == "[convert]" else " ([full]: everything)"
         return (
             f"the Python package {PACKAGES[name]} is missing for {sys.executable}: install it with "
-            f"`{sys.executable} -m pip install '<folder of emotalk_ros>[full]'`, in a virtual environment made with "
-            '--system-site-packages where pip refuses the system (README, "On a ROS 2 installation"); '
-            "then build the workspace again in that environment"
+            f"`{sys.executable} -m pip install '<folder of emotalk_ros>{extra}'`{everything}; where pip refuses the "
+            "system, in a virtual environment made with --system-site-packages, and build the workspace again there "
+            '(README, "On a ROS 2 installation")'
         )
     if name == "rclpy" or module == "emotalk_ros.msg":
         return f"ROS 2 is not found ({module}): source its setup.bash and this workspace's, or run scripts/setup.sh"

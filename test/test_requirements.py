@@ -7,18 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from emotalk_ros.requirements import MISSING, PACKAGES, explained, remedy
+from emotalk_ros.requirements import EXTRAS, MISSING, PACKAGES, explained, remedy
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_every_dependency_of_the_project_is_known():
     text = (ROOT / "pyproject.toml").read_text()
-    listed = [text.split("\ndependencies = [")[1].split("]")[0]]
+    listed = {None: text.split("\ndependencies = [")[1].split("]")[0]}
     for extra in ("onnx", "torch", "reports", "convert"):
-        listed.append(text.split(f"\n{extra} = [")[1].split("]")[0])
-    names = set(re.findall(r'"([a-z0-9-]+)>', ",".join(listed)))
-    assert set(PACKAGES.values()) == names
+        listed[extra] = text.split(f"\n{extra} = [")[1].split("]")[0]
+    names = {(name, extra) for extra, words in listed.items() for name in re.findall(r'"([a-z0-9-]+)>', words)}
+    assert {(package, EXTRAS.get(module)) for module, package in PACKAGES.items()} == names
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("scipy.stats", "emotalk_ros>[reports]'` ([full]: everything)"), ("torch", "emotalk_ros>[torch]'"),
+     ("soxr", "emotalk_ros>'` ([full]"), ("onnxscript", "emotalk_ros>[convert]'`;")],
+)  # fmt: skip
+def test_the_remedy_names_the_smallest_extra(module, words):
+    assert words in remedy(module)
 
 
 def test_without_torch_a_program_says_what_to_do(tmp_path):
