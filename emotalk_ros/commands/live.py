@@ -37,6 +37,12 @@ def live(
     ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the network.")] = None,
     hop: Annotated[float, typer.Option(help="Seconds of audio between two runs of the network.")] = 0.1,
+    emotion_every: Annotated[
+        float,
+        typer.Option(
+            min=0, max=10, help="Full attention: seconds between two runs of the emotion encoder; 0: each hop."
+        ),
+    ] = 0.0,
     voice_detector: DetectorOption = Detector.silero,
     voice_threshold: ThresholdOption = 0.35,
     visitors: Annotated[int, typer.Option(min=1, max=256, help="Voices at a time.")] = 8,
@@ -74,7 +80,7 @@ def live(
         address = server.bind()
         with errors.status("loading the model"):
             network = load_network(model, device, threads, backend, compare=True)
-            stream = StreamSettings(hop=hop)
+            stream = StreamSettings(hop=hop, emotion_every=emotion_every)
             detector = VoiceSettings(voice_detector.value, voice_threshold)
             Voice(network, stream, detector=detector).warm_up()
             server.make_voice = lambda: Voice(network, stream, VoiceControls(seed=randbelow(2**31)), detector=detector)

@@ -299,6 +299,7 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         if self.config.disentangle:
             hear = partial(self._emotion_states, values, None, None, size, memory)
             heard = memory.emotion_states(start, size, values.shape[1], hear)
+            memory.keep_up(self.emotion_encoder, values)
         logits = self.emotion_classifier(heard.mean(1))
         wanted = size if frames is None else min(size, int(frames))
         heard, content_states = heard[:, :wanted], content_states[:, :wanted]

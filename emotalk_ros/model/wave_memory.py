@@ -23,7 +23,7 @@ from emotalk_ros.units import SAMPLE_RATE
 PIECE = SAMPLE_RATE // 10
 """Samples of the pieces that levels are taken of."""
 _PIECES = 300
-_LOUD = 1 / 20
+_LOUD, _NEAR = 1 / 20, 5
 _PAUSE, _PAUSE_PIECES = 1 / 10, 2
 _DRIFT, _JUMP = 1.1, 2.0
 _HELD = 1.0  # seconds of heard emotion whose mean stands for what was not heard yet
@@ -35,8 +35,9 @@ NORMALIZATION_EPS = 1e-7
 class RunningNormalisation:
     """Mean and deviation of a stream, frozen for a while.
 
-    They are taken of the last 30 s, without the pieces of 0.1 s that are 26 dB or more below the loudest: silence does
-    not make speech louder. They are frozen at the stream's first window, and anew
+    They are frozen with the stream's first window and are then those of that window, as the paper's of a clip. Later
+    ones are taken of the last 30 s without long silence: pieces of 0.1 s count that have one within half a second that
+    is less than 26 dB below the loudest. They are frozen anew
 
     - in a pause (0.2 s at less than a tenth of the frozen deviation), where they have moved by 10 %: nobody speaks, so
       nobody sees the step, and the features that have to be made again may take their time;
@@ -61,7 +62,10 @@ class RunningNormalisation:
             return False
         count, total, squares = self._pieces.T
         level = np.sqrt(np.maximum(squares / count - np.square(total / count), 0.0))
-        counted = level >= _LOUD * level.max()
+        counted = np.ones(len(level), bool)
+        if self.deviation:
+            loud = level >= _LOUD * level.max()
+            counted = np.convolve(loud, np.ones(2 * _NEAR + 1))[_NEAR : _NEAR + len(loud)] > 0.5
         number = count[counted].sum()
         mean = float(total[counted].sum() / number)
         variance = float(squares[counted].sum() / number) - mean**2
@@ -157,6 +161,13 @@ class WaveMemory(KeptRows):
         if not self.reuse:
             memory.kept = None
         return memory.features(encoder, values, self._start)
+
+    def keep_up(self, encoder: SpeechEncoder, values: Tensor) -> None:
+        """Make the emotion encoder's new features in a hop that does not run it: they shall not all fall on the one
+        that does. Where the constants were frozen anew, that one makes them: this hop has enough to do.
+        """
+        if self.reuse and self.emotion.kept is not None:
+            self.features(encoder, values, self.emotion)
 
     def emotion_states(self, frame: int, size: int, samples: int, hear: Callable[[], Tensor]) -> Tensor:
         """States (1, size, H) of the emotion encoder of a window of `samples` from the stream's `frame` on.
