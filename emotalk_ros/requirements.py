@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 
 PACKAGES = {
     "torch": "torch",
@@ -53,16 +55,26 @@ MISSING = 3
 """Exit status of a program whose packages are missing."""
 
 
+def install_command(extras: str = "") -> str:
+    """The command that installs what an extra, or several with commas between them, brings.
+
+    It names this interpreter and the source folder: the package is not on PyPI, and pip cannot tell the extras of one
+    that colcon built.
+    """
+    folder = Path(__file__).resolve().parents[1]  # also through the links of `colcon build --symlink-install`
+    named = str(folder) if (folder / "pyproject.toml").is_file() else "<folder of emotalk_ros>"
+    return shlex.join([sys.executable, "-m", "pip", "install", f"{named}[{extras}]" if extras else named])
+
+
 def remedy(module: str) -> str | None:
     """What to do when `module` cannot be imported; None: it is none of the packages that this one needs."""
     name = module.split(".")[0]
     if name in PACKAGES:
-        extra = f"[{EXTRAS[name]}]" if name in EXTRAS else ""
-        everything = "" if extra == "[convert]" else " ([full]: everything)"
+        everything = "" if EXTRAS.get(name) == "convert" else " ([full]: everything)"
         return (
             f"the Python package {PACKAGES[name]} is missing for {sys.executable}: install it with "
-            f"`{sys.executable} -m pip install '<folder of emotalk_ros>{extra}'`{everything}; where pip refuses the "
-            "system, in a virtual environment made with --system-site-packages, and build the workspace again there "
+            f"`{install_command(EXTRAS.get(name, ''))}`{everything}; where pip refuses the system, in a virtual "
+            "environment made with --system-site-packages, and build the workspace again there "
             '(README, "On a ROS 2 installation")'
         )
     if name == "rclpy" or module == "emotalk_ros.msg":

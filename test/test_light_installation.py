@@ -101,4 +101,4 @@ def test_a_backend_that_is_not_there_is_said(recording, tmp_path):
          str(tmp_path / "x.csv"), "--backend", "torch"],
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
-    assert done.returncode == 1 and "emotalk_ros[torch]" in " ".join(done.stderr.split())
+    assert done.returncode == 1 and "[torch]" in " ".join(done.stderr.split())

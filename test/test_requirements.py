@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from emotalk_ros import requirements
 from emotalk_ros.requirements import EXTRAS, MISSING, PACKAGES, explained, remedy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,8 +24,8 @@ def test_every_dependency_of_the_project_is_known():
 
 @pytest.mark.parametrize(
     ("module", "words"),
-    [("scipy.stats", "emotalk_ros>[reports]'` ([full]: everything)"), ("torch", "emotalk_ros>[torch]'"),
-     ("soxr", "emotalk_ros>'` ([full]"), ("onnxscript", "emotalk_ros>[convert]'`;")],
+    [("scipy.stats", f"'{ROOT}[reports]'` ([full]: everything)"), ("torch", f"'{ROOT}[torch]'` ([full]"),
+     ("soxr", f"pip install {ROOT}` ([full]"), ("onnxscript", f"'{ROOT}[convert]'`;")],
 )  # fmt: skip
 def test_the_remedy_names_the_smallest_extra(module, words):
     assert words in remedy(module)
@@ -39,6 +40,13 @@ def test_without_torch_a_program_says_what_to_do(tmp_path):
     assert ended.returncode == MISSING
     assert "the Python package torch is missing" in ended.stderr and "pip install" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_in_an_installation_the_folder_is_not_known(tmp_path):
+    (tmp_path / "requirements.py").write_bytes(Path(requirements.__file__).read_bytes())
+    code = "import requirements; print(requirements.install_command('x'))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert said == f"{sys.executable} -m pip install '<folder of emotalk_ros>[x]'\n"
 
 
 def test_what_is_no_package_of_ours_is_not_explained_away():

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from emotalk_ros.requirements import install_command
+
 if TYPE_CHECKING:
     from emotalk_ros.corpus.readers.emotional import Voice
 
@@ -73,7 +75,7 @@ def train(
         try:
             from emotalk_ros.training.trainer import train as run
         except ModuleNotFoundError as error:
-            raise RecipeError(f"{error.name} is needed for training: pip install 'emotalk_ros[train]'") from error
+            raise RecipeError(f"{error.name} is needed for training: {install_command('torch,train')}") from error
         result = run(recipe, output, resume, console)
     except OSError as error:
         console.label("error:", no_space(error, "then go on with --resume where a checkpoint was written"))

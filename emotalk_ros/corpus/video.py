@@ -20,6 +20,7 @@ from emotalk_ros.corpus.readers.livelink import movie_sound
 from emotalk_ros.corpus.readers.recorded import RavdessName
 from emotalk_ros.corpus.store import Clip, CorpusError
 from emotalk_ros.face.names import COUNT, INDEX
+from emotalk_ros.requirements import install_command
 
 Floats = NDArray[np.float32]
 
@@ -98,7 +99,7 @@ def mediapipe_measure(model: Path) -> Callable[[Path], Iterator[Frame]]:
         import cv2
         import mediapipe
     except ImportError as error:
-        raise CorpusError(f"labels from video need mediapipe ({error}): pip install 'emotalk_ros[video]'") from error
+        raise CorpusError(f"labels from video need mediapipe ({error}): {install_command('video')}") from error
     if not model.is_file():
         raise CorpusError(f"no model file {model}: download MediaPipe's face_landmarker.task and name it with --model")
     vision = mediapipe.tasks.vision

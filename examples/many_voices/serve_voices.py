@@ -1,6 +1,6 @@
 """Faces for many voices on several processes or machines, with Ray Serve: one WebSocket is one voice.
 
-    pip install "emotalk_ros[onnx]" "ray[serve]"
+    pip install "./emotalk_ros[onnx]" "ray[serve]"
     serve run serve_voices:app                           # in this folder; ws://127.0.0.1:8000/voice
 
 Each replica holds one network and computes its voices together. A WebSocket stays on its replica, so a voice's state
