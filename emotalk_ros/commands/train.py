@@ -59,6 +59,7 @@ def train(
     Ctrl-C (or SIGTERM) finishes the step, writes a checkpoint and ends with status 130; go on with --resume. Several
     processes or machines: accelerate launch --num_processes 2 -m emotalk_ros.cli train ...
     """
+    from emotalk_ros.corpus.store import DamagedClipError
     from emotalk_ros.files import no_space
     from emotalk_ros.terminal import Terminal
     from emotalk_ros.training.recipe import RecipeError, load_recipe
@@ -80,6 +81,9 @@ def train(
     except OSError as error:
         console.label("error:", no_space(error, "then go on with --resume where a checkpoint was written"))
         raise typer.Exit(1) from error
+    except DamagedClipError as error:
+        console.label("error:", error)
+        raise typer.Exit(2) from error
     except (ValueError, FloatingPointError) as error:
         console.label("error:", error)
         raise typer.Exit(1) from error

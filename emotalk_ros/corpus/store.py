@@ -32,9 +32,11 @@ import soundfile
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, TypeAdapter
 
+from emotalk_ros.audio.files import ABSURD
 from emotalk_ros.emotions import canonical
 from emotalk_ros.face.names import ARKIT_NAMES, COUNT, INDEX
 from emotalk_ros.files import replacing, write_text
+from emotalk_ros.motion.files import LARGEST
 from emotalk_ros.settings_files import Share, StrictModel, check, nearest
 from emotalk_ros.units import SAMPLE_RATE
 
@@ -53,6 +55,10 @@ Phone = tuple[str, float, float]
 
 class CorpusError(ValueError):
     """A corpus, or a clip of it, is missing, unreadable or inconsistent; the message names the file and the remedy."""
+
+
+class DamagedClipError(CorpusError):
+    """A file of a clip cannot be read, or holds what is neither sound nor a coefficient."""
 
 
 @dataclass(frozen=True)
@@ -380,12 +386,16 @@ class Corpus:
         """Audio of clip `index` as (n,) int16 at 16 kHz: half the memory of float32, for keeping a corpus in RAM."""
         path = self.folder / self.records[index].audio
         try:
-            pcm, rate = soundfile.read(path, dtype="int16", always_2d=True)
+            with soundfile.SoundFile(path) as file:
+                rate, floats = file.samplerate, file.subtype in ("FLOAT", "DOUBLE")
+                pcm = file.read(dtype="float32" if floats else "int16", always_2d=True)
         except (OSError, soundfile.SoundFileError) as error:
-            raise CorpusError(f"{path}: unreadable audio ({error})") from error
+            raise DamagedClipError(f"{path}: unreadable audio ({error})") from error
         if rate != SAMPLE_RATE or pcm.shape[1] != 1 or len(pcm) == 0:
-            raise CorpusError(f"{path}: a corpus holds {SAMPLE_RATE} Hz mono, this is {rate} Hz, {pcm.shape[::-1]}")
-        return np.ascontiguousarray(pcm[:, 0])
+            raise DamagedClipError(
+                f"{path}: a corpus holds {SAMPLE_RATE} Hz mono, this is {rate} Hz, {pcm.shape[::-1]}"
+            )
+        return _to_int16(path, pcm[:, 0]) if floats else np.ascontiguousarray(pcm[:, 0])
 
     def read_coefficients(self, index: int) -> NDArray[np.float32]:
         """Coefficients of clip `index`, (T, 52) float32."""
@@ -393,15 +403,20 @@ class Corpus:
         try:
             values = read_packed(path) if path.suffix == ".npz" else np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
-            raise CorpusError(f"{path}: unreadable coefficients ({error})") from error
+            raise DamagedClipError(f"{path}: unreadable coefficients ({error})") from error
         if values.ndim != 2 or values.shape[1] != COUNT or len(values) == 0:
-            raise CorpusError(f"{path}: expected (frames, {COUNT}), got {values.shape}")
+            raise DamagedClipError(f"{path}: expected (frames, {COUNT}), got {values.shape}")
         bad = ~np.isfinite(values)
         if bad.any():
             frame = int(bad.any(axis=1).argmax())
             name = ARKIT_NAMES[int(bad[frame].argmax())]
-            raise CorpusError(
+            raise DamagedClipError(
                 f"{path}: {int(bad.sum())} values are NaN or infinite, the first in frame {frame} ({name})"
+            )
+        frame, k = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+        if abs(values[frame, k]) > LARGEST:
+            raise DamagedClipError(
+                f"{path}: {ARKIT_NAMES[k]} is {values[frame, k]:.6g} at frame {frame}; coefficients are 0..1"
             )
         return values.astype(np.float32)
 
@@ -413,6 +428,21 @@ class Corpus:
     def seconds(self) -> float:
         """Total duration by the manifest."""
         return float(sum(r.duration for r in self.records))
+
+
+def _to_int16(path: Path, samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Of (n,) full scale +-1, beyond which they are clipped. (libsndfile would take them for whole numbers: silence.)
+
+    Raises DamagedClipError naming the file and the first sample that is none.
+    """
+    bad = ~(np.abs(samples) <= ABSURD)  # NaN compares false
+    if bad.any():
+        first = int(bad.argmax())
+        raise DamagedClipError(
+            f"{path}: {int(bad.sum())} samples are no sound, the first at {first / SAMPLE_RATE:.3f} s is "
+            f"{samples[first]:.6g}; full scale is 1"
+        )
+    return (np.clip(samples, -1.0, 32767 / 32768) * 32768.0).round().astype(np.int16)
 
 
 def write_packed(path: str | os.PathLike[str], coefficients: NDArray[np.floating]) -> None:

@@ -47,7 +47,7 @@ _RATES = (0.1, 1000.0)
 """Slowest and fastest frames a second of a motion."""
 _MOST_FRAMES = 1_000_000
 """Longest motion: 9 hours at 30 frames a second."""
-_LARGEST = 100.0
+LARGEST = 100.0
 """No coefficient, in whatever unit, is larger."""
 
 
@@ -130,7 +130,7 @@ def read_motion(path: str | os.PathLike[str], fps: float | None = None) -> tuple
         raise MotionError(f"{source}: coefficients have the shape {values.shape}, expected (frames, {COUNT})")
     if not np.isfinite(values).all():
         raise MotionError(f"{source}: frame {int(np.argmax(~np.isfinite(values).all(axis=1)))} is not all numbers")
-    if np.abs(values).max() > _LARGEST:
+    if np.abs(values).max() > LARGEST:
         frame, k = np.unravel_index(int(np.abs(values).argmax()), values.shape)
         raise MotionError(
             f"{source}: {ARKIT_NAMES[k]} is {values[frame, k]:.6g} at frame {frame}; coefficients are 0..1"
