@@ -413,7 +413,7 @@ class Corpus:
             raise DamagedClipError(
                 f"{path}: {int(bad.sum())} values are NaN or infinite, the first in frame {frame} ({name})"
             )
-        frame, k = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+        frame, k = divmod(int(np.abs(values).argmax()), COUNT)
         if abs(values[frame, k]) > LARGEST:
             raise DamagedClipError(
                 f"{path}: {ARKIT_NAMES[k]} is {values[frame, k]:.6g} at frame {frame}; coefficients are 0..1"
