@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,14 +12,15 @@ from transformers import PreTrainedConfig
 from transformers import initialization as init
 
 from emotalk_ros.model.analysis import Analysis, Array
+from emotalk_ros.model.causal_stream import CausalState, CausalStream
 from emotalk_ros.model.conditioning import EmotionConditioned
 from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.encoder import SpeechEncoder
-from emotalk_ros.model.frontend import WindowMemory
+from emotalk_ros.model.inputs import checked_audio
 from emotalk_ros.model.output import EmoTalkOutput
 from emotalk_ros.model.speech import SpeechNetwork, build_encoder
-from emotalk_ros.model.stream_memory import EncoderMemory, StreamMemory, remembered_states
+from emotalk_ros.model.stream_windows import StreamWindows, analyse_windows
 from emotalk_ros.model.timing import FEATURE_RATE, stretch, valid_mask
 from emotalk_ros.model.wave_memory import RunningNormalisation, WaveMemory
 
@@ -84,6 +85,7 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         self.register_buffer("emotion_prototypes", torch.zeros(len(config.emotion_labels), width))
         self.register_buffer("prototypes_set", torch.zeros((), dtype=torch.bool))
         self.post_init()
+        self._stream: CausalStream | None = None
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -105,7 +107,7 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         emotion_blend: Tensor | None = None,
         frames: Tensor | int | None = None,
         frame_emotion: bool = False,
-        memory: StreamMemory | WaveMemory | None = None,
+        memory: WaveMemory | None = None,
         start: int = 0,
         **kwargs: Any,
     ) -> EmoTalkOutput:
@@ -125,7 +127,7 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
                 None: ceil(samples / 16000 * fps).
             frame_emotion: also return the emotion logits of each frame by itself.
             memory: of a stream whose windows these are, one clip at a time: see `stream_memory`. None: nothing is kept.
-                With a `WaveMemory` there are neither `lengths` nor `emotion_values`, and `frames` are the first ones.
+                With it there are neither `lengths` nor `emotion_values`, and `frames` are the first ones.
             start: the stream's frame that this window's frame 0 is; with `memory`.
             **kwargs: ignored (what a trainer's batch may carry besides).
 
@@ -137,7 +139,7 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         """
         self._check_inputs(input_values, lengths)
         batch = input_values.shape[0]
-        if isinstance(memory, WaveMemory):
+        if memory is not None:
             if lengths is not None or emotion_values is not None or input_values.shape[0] != 1:
                 raise ValueError("a stream's window is one clip without `lengths`, and its emotion no other clip's")
             return self._wave_window(
@@ -145,19 +147,12 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
             )
         frame_lengths, size = self._frames(input_values, lengths, frames)
         values = self._prepare(input_values, lengths)
-        if memory is None:
-            content_states = self._content_states(values, lengths, frame_lengths, size)
-        else:
-            memory.begin(start)
-            ahead = self.config.lookahead_frames
-            window = (values, start, size + ahead, self.config.fps)
-            content_states = remembered_states(self.content_encoder, memory.content, *window)[:, ahead:]
+        content_states = self._content_states(values, lengths, frame_lengths, size)
         if emotion_values is not None:
             self._check_inputs(emotion_values, emotion_lengths, batch)
             heard = self._other_emotion_states(emotion_values, emotion_lengths, frame_lengths, size)
         elif self.config.disentangle:
-            known = None if memory is None else memory.emotion
-            heard = self._emotion_states(values, lengths, frame_lengths, size, known)
+            heard = self._emotion_states(values, lengths, frame_lengths, size)
         else:
             heard = content_states
         logits = self._classify(heard, frame_lengths)
@@ -165,11 +160,7 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
 
         content = self.content_head(content_states)
         emotion = self._mix_emotion(self.emotion_head(heard), emotion_embedding, emotion_blend)
-        if memory is None or len(self.decoder) > 1:
-            coefficients = self.decode(content, emotion, person, level)
-        else:
-            last = memory.undecoded(start, size)
-            coefficients = memory.given(self.decode(content, emotion, person, level, last), start, size)
+        coefficients = self.decode(content, emotion, person, level)
         if frame_lengths is None:
             frame_lengths = torch.full((batch,), size, device=input_values.device)
         else:
@@ -216,12 +207,12 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         states = self._emotion_states(self._prepare(input_values, lengths), lengths, frame_lengths, size)
         return self.emotion_head(states)
 
-    def stream_memory(self, frames: int, emotion_every: float = 0.0) -> StreamMemory | WaveMemory | None:
+    def stream_memory(self, frames: int, emotion_every: float = 0.0) -> StreamWindows | WaveMemory | None:
         """What a stream's windows of up to `frames` frames may pass on to each other; None where each needs its own
         pass.
 
         With full attention on wav2vec2's features (the paper's network) those features, and the emotion heard where
-        `emotion_every` is above 0 (seconds); with causal attention on spectra also what the encoder made of them.
+        `emotion_every` is above 0 (seconds); with causal attention on spectra all that was computed.
         """
         config = self.config
         if config.resampling == "align_corners":
@@ -231,43 +222,59 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
             return WaveMemory(
                 fps=config.fps, normalisation=normalisation, normalised=normalised, emotion_every=emotion_every
             )
-        if config.attention != "causal" or not self.content_encoder.on_frames:
-            return None
-        step = self.emotion_encoder.step if config.disentangle and self.emotion_encoder.on_frames else 1
-        content = EncoderMemory(frames + config.lookahead_frames)
-        return StreamMemory(content=content, emotion_step=step)
+        causal = config.attention == "causal" and all(encoder.on_frames for encoder in self._encoders())
+        return StreamWindows(frames) if causal else None
+
+    def new_state(self, frames: int) -> CausalState:
+        """Of a stream that begins, whose longest window has so many frames."""
+        return self._streams().new_state(frames)
 
     @torch.inference_mode()
+    def hear(
+        self, samples: Sequence[Array], states: Sequence[CausalState], controls: Sequence[Mapping[str, Any]]
+    ) -> list[Analysis]:
+        """The next samples (n,) of several streams in one pass: see `StreamingEmoTalk.hear`."""
+        return self._streams().hear(samples, states, controls)
+
+    @torch.inference_mode()
+    def hear_again(self, state: CausalState, controls: Mapping[str, Any]) -> tuple[Array, None]:
+        """The stream's last frames (n, 52) with other controls; it goes on from there."""
+        return self._streams().hear_again(state, controls), None
+
     def analyse_together(self, windows: Sequence[tuple[Array, Mapping[str, Any]]]) -> list[Analysis]:
-        """`analyse` of windows of several streams, each with its own `memory`: those of the same form in one pass (of a
-        network with full attention each in its own).
+        """`analyse` of windows of several streams, each with its own `memory`, in one pass (of a network with full
+        attention each in its own).
         """
         if any(isinstance(asked["memory"], WaveMemory) for _, asked in windows):
             return [self.analyse(audio, **asked) for audio, asked in windows]
-        groups: dict[Any, list[tuple[int, Tensor, Mapping[str, Any], dict[str, Any]]]] = {}
-        for k, (audio, asked) in enumerate(windows):
-            emotion = self._control_inputs(asked.get("emotion"))
-            shapes = tuple((name, tuple(value.shape)) for name, value in sorted(emotion.items()))
-            form = (len(audio), asked["frames"], asked["memory"].form(asked["start"]), shapes)
-            groups.setdefault(form, []).append((k, self.check_audio(audio), asked, emotion))
-        done: dict[int, Analysis] = {}
-        for group in groups.values():
-            memories = [asked["memory"] for _, _, asked, _ in group]
-            starts = [asked["start"] for _, _, asked, _ in group]
-            memory = StreamMemory.side_by_side(memories, starts)
-            people = [self._person_input(asked.get("person", 0)) for _, _, asked, _ in group]
-            result = self(
-                torch.stack([values for _, values, _, _ in group]),
-                person=torch.cat([self._person_weights(person, 1) for person in people]),
-                level=torch.cat([self._level_input(asked.get("level", 1.0)) for _, _, asked, _ in group]),
-                frames=group[0][2]["frames"],
-                frame_emotion=True,
-                memory=memory,
-                **{name: torch.cat([emotion[name] for *_, emotion in group]) for name in group[0][3]},
-            )
-            memory.share_out(memories, starts)
-            done.update({k: self.analysis(result, row) for row, (k, *_) in enumerate(group)})
-        return [done[k] for k in range(len(windows))]
+        return analyse_windows(self, windows)
+
+    def _infer(
+        self,
+        audio: Any,
+        person: Any,
+        level: float,
+        emotion: Any,
+        sample_rate: int,
+        per_frame: bool,
+        window: dict[str, Any] | None = None,
+    ) -> Analysis:
+        if not window or not isinstance(window.get("memory"), StreamWindows):
+            return super()._infer(audio, person, level, emotion, sample_rate, per_frame, window)
+        values = checked_audio(audio, self.min_samples, sample_rate)
+        asked = {"person": person, "level": level, "emotion": emotion}
+        return analyse_windows(self, [(values, {**asked, **window})])[0]
+
+    def _streams(self) -> CausalStream:
+        """What streams run on, with the weights as they are now."""
+        if self._stream is None or not self._stream.current:
+            self._stream = CausalStream(self)
+        return self._stream
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> EmoTalk:
+        super()._apply(fn, recurse)
+        self._stream = None
+        return self
 
     def freeze_feature_encoders(self) -> None:
         """Freeze the wav2vec2 convolutions, as the paper trains; others hold nothing pre-trained."""
@@ -325,14 +332,12 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         lengths: Tensor | None,
         frames: Tensor | None,
         size: int,
-        memory: WindowMemory | WaveMemory | None = None,
+        memory: WaveMemory | None = None,
     ) -> Tensor:
         """(B, T, H) of the emotion encoder: resampled to its own frame count before, to the content's after."""
         encoder = self.emotion_encoder if self.config.disentangle else self.content_encoder
         if self.config.resampling == "grid":
-            assert not isinstance(memory, WaveMemory)
-            return self._grid_states(encoder, values, frames, size, memory)
-        assert not isinstance(memory, WindowMemory)
+            return self._grid_states(encoder, values, frames, size)
         features, in_lengths = self._wave_features(encoder, values, lengths, memory)
         middle_size = int(features.shape[1] / FEATURE_RATE * self.config.fps)
         # int(S / 50 * fps) in the published code's double precision

@@ -19,7 +19,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
     Wav2Vec2PreTrainedModel,
 )
 
-from emotalk_ros.model.frontend import FrameAnalysis, FrameFrontEnd, WindowMemory
+from emotalk_ros.model.frontend import FrameAnalysis, FrameFrontEnd
 from emotalk_ros.model.positions import WindowPositions
 from emotalk_ros.model.timing import conv_extent, conv_lengths, sample_grid, valid_mask
 
@@ -71,18 +71,6 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
         """Channels per group of the positional convolution."""
         return int(self.config.hidden_size // self.config.num_conv_pos_embedding_groups)
 
-    @property
-    def settled(self) -> int:
-        """Positions after which features on frames no longer see the silence before the clip."""
-        assert isinstance(self.feature_extractor, FrameFrontEnd)
-        return -(-self.feature_extractor.field // self.step) + 1
-
-    @property
-    def step(self) -> int:
-        """Windows per frame of a front end on frames."""
-        assert isinstance(self.feature_extractor, FrameFrontEnd)
-        return self.feature_extractor.step
-
     def feature_lengths(self, lengths: Tensor) -> Tensor:
         """Features (B,) of clips with `lengths` (B,) samples, for the "wave" front end."""
         return conv_lengths(lengths, self.config.conv_kernel, self.config.conv_stride)
@@ -113,14 +101,10 @@ class SpeechEncoder(Wav2Vec2PreTrainedModel):
             pieces.append(self._convolve(piece, statistics).transpose(1, 2))
         return torch.cat(pieces, dim=1)
 
-    def grid_features(
-        self, values: Tensor, positions: int, fps: int, first: int = 0, memory: WindowMemory | None = None
-    ) -> Tensor:
-        """(B, N) samples to (B, positions, channels) at the instants t / fps from t = `first` on; silence surrounds the
-        clip. `first` and `memory` are for front ends on frames only.
-        """
+    def grid_features(self, values: Tensor, positions: int, fps: int) -> Tensor:
+        """(B, N) samples to (B, positions, channels) at the instants t / fps; silence surrounds the clip."""
         if self.on_frames:
-            return self.feature_extractor(values, positions, first, memory)
+            return self.feature_extractor(values, positions)
         # Pad so that feature k is centred at sample k * stride - offset, and the first instant lies between two.
         left = self.stride
         while left < self.extent // 2:

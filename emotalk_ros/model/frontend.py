@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +27,6 @@ class FrameAnalysis(nn.Module):
 
     window: Tensor
     channels: int
-    remembers = False
-    """Whether `forward` takes a `WindowMemory`."""
 
     def __init__(self, length: int, fft: int, rate: int) -> None:
         super().__init__()
@@ -60,38 +57,13 @@ class FrameAnalysis(nn.Module):
         end = (2 * last * SAMPLE_RATE + self.rate) // (2 * self.rate) + self.length - self.length // 2
         padded = functional.pad(values.float(), (left, max(0, end - values.shape[1])))
         where = (starts + (left - self.length // 2))[:, None] + torch.arange(self.length, device=values.device)
-        with torch.autocast(values.device.type, enabled=False):
-            spectrum = torch.fft.rfft(padded[:, where] * self.window, n=self.fft)
+        return self.power_of(padded[:, where])
+
+    def power_of(self, cut: Tensor) -> Tensor:
+        """Power spectra (..., fft // 2 + 1) of the samples (..., length) of windows."""
+        with torch.autocast(cut.device.type, enabled=False):
+            spectrum = torch.fft.rfft(cut * self.window, n=self.fft)
             return spectrum.real.square() + spectrum.imag.square()
-
-
-@dataclass
-class WindowMemory:
-    """What an analysis found in windows `first` .. of a stream, so that later speech need not be looked at again."""
-
-    origin: int = 0
-    """The stream's window that window 0 of the speech at hand is."""
-    first: int = 0
-    found: tuple[Tensor, ...] | None = None
-    """Each (1, windows, ...)."""
-
-    def recall(self, first: int, count: int, find: Callable[[int, int], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        """What was found in windows first .. first + count - 1 of the speech at hand; `find` looks at what is new.
-
-        Starts anew where the speech does not go on from what is remembered.
-        """
-        begin = self.origin + first
-        gone = begin - self.first
-        known = 0 if self.found is None else self.found[0].shape[1] - gone
-        if self.found is None or gone < 0 or not count / 3 <= known <= count:
-            self.found, known = find(first, count), count
-        else:
-            self.found = tuple(part[:, gone:] for part in self.found)
-        if known < count:
-            more = find(first + known, count - known)
-            self.found = tuple(torch.cat(parts, 1) for parts in zip(self.found, more, strict=True))
-        self.first = begin
-        return self.found
 
 
 class FrameFrontEnd(nn.Module):
@@ -115,14 +87,10 @@ class FrameFrontEnd(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[1:])
 
-    def forward(self, values: Tensor, positions: int, first: int = 0, memory: WindowMemory | None = None) -> Tensor:
-        """(B, N) samples to (B, positions, channels) features at the instants t / fps from t = `first` on.
-
-        `memory` serves analyses that cost more than the convolutions (prosody); others leave it alone.
-        """
+    def forward(self, values: Tensor, positions: int, first: int = 0) -> Tensor:
+        """(B, N) samples to (B, positions, channels) features at the instants t / fps from t = `first` on."""
         begin, count = 1 - self.field + self.step * first, self.field + self.step * (positions - 1)
-        kept = {"memory": memory} if memory is not None and self.analysis.remembers else {}
-        windows = self.analysis(values, begin, count, **kept)
+        windows = self.analysis(values, begin, count)
         hidden = windows.to(self.convolutions[0].weight.dtype).transpose(1, 2)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             hidden = functional.gelu(norm(convolution(hidden).transpose(1, 2)).transpose(1, 2))

@@ -34,6 +34,9 @@ class LogMel(FrameAnalysis):
 
     def forward(self, values: Tensor, first: int, count: int) -> Tensor:
         """Spectra first .. first + count - 1 of each clip (B, N): (B, count, bands) float32."""
-        power = self.power(values, first, count)
-        with torch.autocast(values.device.type, enabled=False):
+        return self.from_power(self.power(values, first, count))
+
+    def from_power(self, power: Tensor) -> Tensor:
+        """Power spectra (..., bins) to spectra (..., bands) float32."""
+        with torch.autocast(power.device.type, enabled=False):
             return (torch.log(power @ self.filters + self.floor) - self.mean) / self.std

@@ -9,7 +9,7 @@ from transformers import initialization as init
 
 from emotalk_ros.model.config import SpeechConfig, total_stride
 from emotalk_ros.model.encoder import SpeechEncoder
-from emotalk_ros.model.frontend import FrameAnalysis, WindowMemory
+from emotalk_ros.model.frontend import FrameAnalysis
 from emotalk_ros.model.inference import SpeechToFace
 from emotalk_ros.model.mel import LogMel
 from emotalk_ros.model.prosody import Prosody
@@ -105,17 +105,10 @@ class SpeechNetwork(SpeechToFace, PreTrainedModel):
         out_lengths = torch.full_like(in_lengths, size) if frames is None else frames
         return encoder(stretch(features, in_lengths, out_lengths, size), frames, memory is not None and memory.reuse)
 
-    def _grid_states(
-        self,
-        encoder: SpeechEncoder,
-        values: Tensor,
-        frames: Tensor | None,
-        size: int,
-        memory: WindowMemory | None = None,
-    ) -> Tensor:
+    def _grid_states(self, encoder: SpeechEncoder, values: Tensor, frames: Tensor | None, size: int) -> Tensor:
         """States of `size` frames at the instants t / fps, each read `lookahead_frames` positions later."""
         ahead = self.config.lookahead_frames
-        features = encoder.grid_features(values, size + ahead, self.config.fps, memory=memory)
+        features = encoder.grid_features(values, size + ahead, self.config.fps)
         return encoder(features, None if frames is None else frames + ahead)[:, ahead:]
 
     def _wave_features(

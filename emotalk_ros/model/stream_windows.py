@@ -22,8 +22,8 @@ class Hears(Protocol):
 
     config: Any
 
-    def new_state(self) -> Any:
-        """What the network keeps of a stream that begins."""
+    def new_state(self, frames: int) -> Any:
+        """What the network keeps of a stream that begins, whose longest window has so many frames."""
         ...
 
     def hear(
@@ -32,8 +32,9 @@ class Hears(Protocol):
         """The frames that the next samples (n,) of each stream complete."""
         ...
 
-    def hear_again(self, state: Any, controls: Mapping[str, Any]) -> tuple[Array, Array]:
-        """Speech and expression (n, 52) of the stream's last frames with other controls."""
+    def hear_again(self, state: Any, controls: Mapping[str, Any]) -> tuple[Array, Array | None]:
+        """Speech and expression (n, 52) of the stream's last frames with other controls; coefficients alone, and None,
+        of a network that does not tell them apart."""
         ...
 
 
@@ -64,26 +65,27 @@ class StreamWindows:
         are made as if silence followed, which ends the stream. A window that does not go on from what was heard begins
         a new one.
         """
-        begin = start * SAMPLE_RATE // model.config.fps
+        fps = model.config.fps
+        begin = start * SAMPLE_RATE // fps
         end = begin + len(audio)
         gone_on = begin <= self._samples <= end and start >= self._first and not (self._ended and end > self._samples)
         if self.state is None or not gone_on:
             self.reset()
-            self.state = model.new_state()
+            self.state = model.new_state(self._frames)
             self._samples, self._first = begin, start
         elif _differ(controls, self.controls):
             self._follow(model, controls)
         self.controls = controls
         said = yield audio[self._samples - begin :]
         features = [] if said.features is None else [said.features]
-        self._take(said, model.config.fps)
+        self._take(said, fps)
         self._samples = end
         missing = start + frames - self._first - self._count
         if missing > 0:
-            silence = missing * SAMPLE_RATE // model.config.fps + model.config.lookahead_samples
+            silence = missing * SAMPLE_RATE // fps + model.config.lookahead_samples
             said = yield np.zeros(silence, np.float32)
             features += [] if said.features is None else [said.features]
-            self._take(said, model.config.fps)
+            self._take(said, fps)
             self._ended = True
         rows = slice(start - self._first, start - self._first + frames)
         assert self._known is not None
@@ -107,11 +109,10 @@ class StreamWindows:
         speech, expression = model.hear_again(self.state, controls)
         if not len(speech):
             return
-        last = {
-            "speech": speech[-1],
-            "expression": expression[-1],
-            "coefficients": speech[-1] + float(controls.get("intensity", 1.0)) * expression[-1],
-        }
+        last = {"coefficients": speech[-1]}
+        if expression is not None:
+            last |= {"speech": speech[-1], "expression": expression[-1]}
+            last["coefficients"] = speech[-1] + float(controls.get("intensity", 1.0)) * expression[-1]
         changed = {name: getattr(self._known, name).copy() for name in last}
         for name, row in last.items():
             changed[name][-1] = row
@@ -158,8 +159,13 @@ def controls_of(model: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() != other.keys() or any(
-        not np.array_equal(np.asarray(a), np.asarray(other[name])) for name, a in one.items()
+        a is not other[name] and not np.array_equal(_array(a), _array(other[name])) for name, a in one.items()
     )
+
+
+def _array(value: Any) -> Any:
+    """Numbers, an array, or a tensor on any device."""
+    return np.asarray(value.cpu() if hasattr(value, "cpu") else value)
 
 
 def _map(analysis: Analysis, change: Callable[[Array], Array]) -> Analysis:

@@ -376,7 +376,7 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
         """The emotion embedding of clips, frame by frame: (B, N) samples to (B, T, E)."""
         return self.emotion_head(self._pooled(input_values, lengths))
 
-    def new_state(self) -> NetworkState:
+    def new_state(self, frames: int = 0) -> NetworkState:
         """The state of a stream that begins."""
         return NetworkState()
 

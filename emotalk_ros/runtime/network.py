@@ -96,7 +96,7 @@ class OnnxNetwork:
 
     # -- streams -----------------------------------------------------------------------------------------------------
 
-    def new_state(self) -> OnnxState:
+    def new_state(self, frames: int = 0) -> OnnxState:
         """The state of a stream that begins; its buffers are given back when it is no longer used."""
         state = OnnxState(self._pool.take())
         weakref.finalize(state, self._pool.give_back, state.segments.rows)

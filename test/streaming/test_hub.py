@@ -13,6 +13,7 @@ from small_models import small_model
 from emotalk_ros.audio import AudioFormatError, PcmChunk
 from emotalk_ros.emotions import EMOTIONS
 from emotalk_ros.model import EmotionControl
+from emotalk_ros.model.causal_stream import CausalStream
 from emotalk_ros.model.streaming_config import StreamingEmoTalkConfig
 from emotalk_ros.model.streaming_emotalk import StreamingEmoTalk
 from emotalk_ros.motion import MotionSettings
@@ -139,10 +140,16 @@ def test_one_pass_serves_all_voices(model):
     assert passes and set(passes) == {6}
 
 
-def test_windows_of_the_same_form_share_a_pass():
+def test_windows_of_the_same_form_share_a_pass(monkeypatch):
     """The network with windows, too: two voices in step are one batch."""
     network, batches = small_model("streaming_mel"), []
-    network.register_forward_pre_hook(lambda module, arguments: batches.append(len(arguments[0])))
+    compute = CausalStream._compute
+
+    def noting(self, asked):
+        batches.append(len(asked.styles))
+        return compute(self, asked)
+
+    monkeypatch.setattr(CausalStream, "_compute", noting)
     hub = VoiceHub(network)
     voices = [hub.join(ear="") for _ in range(3)]
     made = hub.push({v: sound(n, 1.5) for n, v in enumerate(voices)})
