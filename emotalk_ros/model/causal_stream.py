@@ -294,7 +294,8 @@ class CausalStep(nn.Module):
         rest: Any = tensors[encoders + rings :]
         if self.prosody is None:
             return StepInputs(powers, kept, *rest)
-        return StepInputs(powers, kept, *rest[:5], statistics=ProsodyMatrices(*rest[5:9]), origin=rest[9])
+        seen, bias, styles, given, blend, *found, origin = rest
+        return StepInputs(powers, kept, seen, bias, styles, given, blend, ProsodyMatrices(*found), origin)
 
     def decode(
         self, known: Tensor, records: Tensor, mask: Tensor, styles: Tensor, given: Tensor, blend: Tensor
