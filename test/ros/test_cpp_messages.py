@@ -5,7 +5,9 @@ the type support that its subscription would use; where rclcpp is installed, the
 """
 
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,24 @@ def test_the_example_compiles_where_rclcpp_is(compiler, tmp_path):
         )
     source = ROOT / "examples" / "cpp" / "jaw_listener.cpp"
     subprocess.run([compiler, "-std=c++17", "-fsyntax-only", source, *includes()], check=True, timeout=400)
+
+
+def installed_by(folder, *options):
+    """What CMakeLists.txt, configured in `folder`, would install."""
+    cmake = shutil.which("cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    prefixes = ";".join(map(str, PREFIXES))
+    words = [f"-DCMAKE_PREFIX_PATH={prefixes}", f"-DPython3_EXECUTABLE={sys.executable}", "-DBUILD_TESTING=OFF"]
+    words.append(f"-DCMAKE_INSTALL_PREFIX={sys.prefix}")  # numpy's headers may lie in the source folder only below it
+    subprocess.run(
+        [cmake, "-S", ROOT, "-B", folder, *words, *options], check=True, capture_output=True, text=True, timeout=240
+    )
+    return (folder / "cmake_install.cmake").read_text()
+
+
+def test_a_computer_that_only_listens_gets_nothing_but_the_messages(compiler, tmp_path):
+    messages = installed_by(tmp_path / "messages", "-DEMOTALK_MESSAGES_ONLY=ON")
+    everything = installed_by(tmp_path / "everything")
+    for part in ("BlendshapeCoefficients.msg", "SetEmotion.srv", "include/emotalk_ros", "package.xml", "LICENSE"):
+        assert part in messages and part in everything
+    for part in ("/models", "/launch", "/config", "nodes/emotalk_node", f"{ROOT}/emotalk_ros/"):
+        assert part not in messages and part in everything

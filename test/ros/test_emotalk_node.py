@@ -371,6 +371,16 @@ def test_lifecycle(graph, speech, expect_frames, model_path):
     check_grid(graph.wait_frames(expect_frames), stamp, expect_frames)
 
 
+def test_a_finalized_node_says_that_it_is_over(graph):
+    over = graph.start("emotalk_node", {"autostart": False}, arguments=["-r", "__node:=over"])
+    assert graph.state("over") == "unconfigured"
+    assert graph.transition("shutdown", "over") and graph.state("over") == "finalized"
+    seen = len(graph.statuses)
+    level, words, values = wait_until(lambda: graph.status("over", seen), 10.0, "a status")
+    assert level == DiagnosticStatus.ERROR and "start it again" in words and values["state"] == "finalized"
+    assert over.stop() == 0
+
+
 def test_it_ends_cleanly_on_ctrl_c(graph, node, speech):
     graph.speak(speech[:8000])
     assert node.stop() == 0
