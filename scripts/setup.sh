@@ -65,12 +65,13 @@ pip=("$venv/bin/python" -m pip --disable-pip-version-check -qq)
 digest() { { printf '%s\n' "$@"; for f in "$@"; do [ ! -f "$f" ] || cat "$f"; done; } | cksum | tr ' ' '-'; }
 fresh() { [ -f "$stamps/$1" ] && [ "$(cat "$stamps/$1")" = "$2" ]; }
 
-key=$(digest pyproject.toml "$torch")
+extras=full,train,corpus,media,test
+key=$(digest pyproject.toml "$torch" "$extras")
 if ! fresh packages "$key"; then
   say "installing Python packages (torch, transformers, ...): a few minutes the first time"
   "${pip[@]}" install "pip>=23.1" "setuptools>=68,<80" wheel
   "${pip[@]}" install "$torch"
-  "${pip[@]}" install --config-settings editable_mode=compat -e '.[full,train,corpus,test]' "setuptools<80" "$torch"
+  "${pip[@]}" install --config-settings editable_mode=compat -e ".[$extras]" "setuptools<80" "$torch"
   echo "$key" > "$stamps/packages"
 fi
 
