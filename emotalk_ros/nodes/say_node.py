@@ -11,6 +11,10 @@ topic             type                        meaning
 `speaking`        std_msgs/Bool               whether something is being said; kept for late listeners
 ================  ==========================  =======================================================================
 
+Where mgonzs13's audio_common_msgs is installed, the action `say` (audio_common_msgs/action/TTS) does the same for one
+text, and tells when it was spoken; a goal that is cancelled while it is spoken interrupts all, one that waits is taken
+out. Its `language` is for kokoro; `volume` and `rate`, where that release has them, are factors, 0 counts as 1.
+
 A new node waits up to two seconds until its listeners have found it, so that nothing of the first text is lost.
 
 The service `~/cancel` (std_srvs/Trigger) does what `interrupt` does, and tells the others by that topic. The engine is
@@ -39,7 +43,8 @@ from emotalk_ros.nodes.diagnostics import DiagnosticPublisher, Report
 from emotalk_ros.nodes.messages import audio_chunk, to_time
 from emotalk_ros.nodes.parameters import ParameterTable, Row
 from emotalk_ros.nodes.runtime import NodeError, run_program
-from emotalk_ros.nodes.spoken_text import Sentence, sentences
+from emotalk_ros.nodes.say_action import SayAction, tts_action
+from emotalk_ros.nodes.spoken_text import Sentence, SpokenText, sentences
 from emotalk_ros.units import NS, SAMPLE_RATE
 
 PARAMETERS = (
@@ -54,6 +59,7 @@ PARAMETERS = (
     Row("ahead", 10.0, "seconds that speech is sent before it is heard, at most", 0.2, 120.0),
     Row("pause", 0.25, "seconds between two sentences", 0.0, 5.0),
     Row("frame_id", "speech", "frame_id of the messages", live=False),
+    Row("action", True, "offer the action `say` too, where audio_common_msgs has it (mgonzs13's)", live=False),
 )
 """Parameters of the say node."""
 
@@ -67,7 +73,8 @@ SETTLED = 0.3
 DISCOVERY = 2.0
 """Seconds after its start at which a node speaks even if nobody listens."""
 
-Speak = Callable[[str], Samples]
+Speak = Callable[[str, SpokenText], Samples]
+"""What is said next, and the text that it is part of, to samples."""
 
 
 class SayNode(Node):
@@ -79,10 +86,10 @@ class SayNode(Node):
         for problem in self._table.problems:
             self.get_logger().error(f"parameter {problem}")
         self._speak = self._engine()
-        self._texts: queue.Queue[str] = queue.Queue()
+        self._texts: queue.Queue[SpokenText] = queue.Queue()
+        self._current: SpokenText | None = None
         self._cancelled = threading.Event()
         self._stop = threading.Event()
-        self._busy = False
         self._end_ns = 0
         self._emotion: str | None = None
         self._spoken = self._cancellations = 0
@@ -97,10 +104,14 @@ class SayNode(Node):
         self.create_subscription(Empty, "interrupt", self._on_interrupted, 10)
         self.create_service(Trigger, "~/cancel", self._on_cancel)
         self._speaking.publish(Bool(data=False))
+        action = tts_action() if self._table["action"] else None
+        self._action = SayAction(self, action, self._texts.put, self._give_up) if action is not None else None
         self._diagnostics = DiagnosticPublisher(self, self._report, self._table["engine"])
         self._thread = threading.Thread(target=self._run, name="say", daemon=True)
         self._thread.start()
-        self.get_logger().info(f"speaking with {self._table['engine']} what comes on {self.resolve_topic_name('say')}")
+        also = ", and the action of that name" if self._action is not None else ""
+        name = self.resolve_topic_name("say")
+        self.get_logger().info(f"speaking with {self._table['engine']} what comes on {name}{also}")
 
     def _engine(self) -> Speak:
         from emotalk_ros.corpus.espeak import Espeak, EspeakVoice, SynthesizerUnavailableError
@@ -111,8 +122,8 @@ class SayNode(Node):
 
                 kokoro = shared_kokoro()
 
-                def natural(text: str) -> Samples:
-                    language = self._table["language"]
+                def natural(text: str, whole: SpokenText) -> Samples:
+                    language = whole.language or self._table["language"]
                     voice = self._table["voice"] or next(iter(kokoro.voices_of(language)), "")
                     return np.asarray(kokoro.speak(text, voice, language).audio, dtype=np.float32)
 
@@ -121,10 +132,11 @@ class SayNode(Node):
         except SynthesizerUnavailableError as error:
             raise NodeError(str(error)) from error
 
-        def plain(text: str) -> Samples:
+        def plain(text: str, whole: SpokenText) -> Samples:
             values = self._table.values
             accent = values["voice"] or "gmw/en-US"
-            voice = EspeakVoice("say", accent=accent, rate=values["rate"], pitch=values["pitch"])
+            rate = min(400, max(80, round(values["rate"] * whole.rate)))
+            voice = EspeakVoice("say", accent=accent, rate=rate, pitch=values["pitch"])
             return np.asarray(espeak.speak(text, voice).audio, dtype=np.float32)
 
         return plain
@@ -149,30 +161,34 @@ class SayNode(Node):
             except queue.Empty:
                 continue
             self._cancelled.clear()
-            self._busy = True
+            self._current = text
+            if text.given_up:
+                self._current = None
+                continue
             self._speaking.publish(Bool(data=True))
             whole = self._say(text)
-            self._busy = False
+            self._current = None
             if whole:
                 self._spoken += 1
-                self._said.publish(String(data=text))
+                self._said.publish(String(data=text.text))
+            text.end(whole)
             if self._texts.empty():
                 self._speaking.publish(Bool(data=False))
 
-    def _say(self, text: str) -> bool:
+    def _say(self, text: SpokenText) -> bool:
         """Whether `text` was spoken to its end."""
-        parts, unknown = sentences(text, self._table["emotion"] or None)
+        parts, unknown = sentences(text.text, self._table["emotion"] or None)
         for word in unknown:
             self.get_logger().warning(f"[{word}] is no emotion and is left out")
         for part in parts:
             try:
-                samples = self._speak(part.text)
+                samples = self._speak(part.text, text)
             except (ValueError, KeyError) as error:
                 self._problem = f"{part.text[:60]!r} could not be spoken: {error}"
                 self.get_logger().error(self._problem)
                 continue
             self._problem = ""
-            if not self._send(part, np.clip(samples * self._table["volume"], -1.0, 1.0)):
+            if not self._send(part, np.clip(samples * (self._table["volume"] * text.volume), -1.0, 1.0)):
                 return False
         if self._texts.empty():
             self._feel(None)
@@ -226,7 +242,7 @@ class SayNode(Node):
     # -- cancelling ----------------------------------------------------------------------------------------------------
 
     def _on_text(self, message: String) -> None:
-        self._texts.put(message.data)
+        self._texts.put(SpokenText(message.data))
 
     def _on_interrupted(self, message: Empty) -> None:
         self._cancel()
@@ -236,11 +252,11 @@ class SayNode(Node):
         count = 0
         while True:
             try:
-                self._texts.get_nowait()
+                self._texts.get_nowait().end(False)
                 count += 1
             except queue.Empty:
                 break
-        if self._busy and not self._cancelled.is_set():
+        if self._current is not None and not self._cancelled.is_set():
             count += 1
             self._cancelled.set()
             self._end_ns = 0
@@ -249,6 +265,15 @@ class SayNode(Node):
                 self._emotion = None
         self._cancellations += count > 0
         return count
+
+    def _give_up(self, text: SpokenText) -> None:
+        """A text whose sender does not want it any more."""
+        text.given_up = True
+        if text is self._current:
+            self._cancel()
+            self._tell.publish(Empty())
+        else:
+            text.end(False)
 
     def _on_cancel(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         count = self._cancel()
@@ -279,6 +304,8 @@ class SayNode(Node):
         """Stop speaking."""
         self._stop.set()
         self._thread.join(timeout=5.0)
+        if self._action is not None:
+            self._action.close()
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from emotalk_ros.emotions import canonical
 
@@ -17,6 +19,33 @@ class Sentence:
 
     text: str
     emotion: str | None = None
+
+
+@dataclass(eq=False)
+class SpokenText:
+    """A text that waits to be spoken, or is.
+
+    Attributes:
+        text: with emotions in brackets.
+        language: of the text; empty: the node's.
+        volume: factor on the node's.
+        rate: factor on the node's.
+        ended: called once, from any thread, with whether it was spoken to its end.
+        given_up: it shall not be spoken.
+    """
+
+    text: str
+    language: str = ""
+    volume: float = 1.0
+    rate: float = 1.0
+    ended: Callable[[bool], object] = lambda whole: None
+    given_up: bool = False
+    _once: threading.Lock = field(default_factory=threading.Lock)
+
+    def end(self, whole: bool) -> None:
+        """Tell it once."""
+        if self._once.acquire(blocking=False):
+            self.ended(whole)
 
 
 def sentences(text: str, emotion: str | None = None) -> tuple[list[Sentence], list[str]]:

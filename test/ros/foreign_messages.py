@@ -57,8 +57,12 @@ def environment(project, definitions=None):
 
 def _built(project, definitions):
     (package,) = {name.split("/")[0] for name in definitions}
-    files = {f"msg/{name.split('/')[2]}.msg": text + "\n" for name, text in definitions.items()}
-    files |= {"CMakeLists.txt": _CMAKE.format(package=package), "package.xml": _PACKAGE.format(package=package)}
+    files = {"{1}/{2}.{1}".format(*name.split("/")): text + "\n" for name, text in definitions.items()}
+    cmake, about = _CMAKE.format(package=package), _PACKAGE.format(package=package)
+    if any(name.startswith("action/") for name in files):
+        cmake = cmake.replace("msg/*.msg", "msg/*.msg action/*.action")
+        about = about.replace("<exec_depend>", "<depend>action_msgs</depend><exec_depend>")
+    files |= {"CMakeLists.txt": cmake, "package.xml": about}
     prefix = CACHE / f"{project}-{sha256(repr(sorted(files.items())).encode()).hexdigest()[:12]}"
     if not prefix.exists():
         _build(files, prefix)

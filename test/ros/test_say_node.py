@@ -1,7 +1,12 @@
 """The say node: text becomes stamped speech and emotions, in order, and stops when it is told."""
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import foreign_messages
 import numpy as np
 import pytest
 from graph import DEEP, NS, wait_until
@@ -105,3 +110,58 @@ def test_what_is_said_to_a_new_node_waits_for_its_listeners(graph):
     assert node.stop() == 0, node.log
     for listener in listeners:
         graph.node.destroy_subscription(listener)
+
+
+# -- the action --------------------------------------------------------------------------------------------------------
+
+TALK = Path(__file__).with_name("talk_tts.py")
+TTS = {"audio_common_msgs/action/TTS": 'string text\nstring language "en"\nfloat32 volume\nfloat32 rate\n---\n---'}
+
+
+@pytest.fixture(scope="module")
+def environment():
+    return foreign_messages.environment("mgonzs13-tts", TTS)
+
+
+@pytest.fixture(scope="module")
+def actor(graph, environment):
+    """A say node that serves the action: words of talk_tts.py -> how the goals ended, and when (ns)."""
+    node = graph.start("say_node", {"rate": 300, "pause": 0.1}, arguments=["-r", "__ns:=/act"], environment=environment)
+
+    def send(*words):
+        command = [sys.executable, str(TALK), "/act", *words]
+        run = subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert run.returncode == 0, run.stderr + node.log
+        return [(line.split()[0], int(line.split()[1])) for line in run.stdout.splitlines()]
+
+    yield send
+    assert node.stop() == 0, node.log
+
+
+def test_a_goal_succeeds_when_its_text_was_spoken(graph, actor):
+    chunks, said = [], []
+    listeners = [
+        graph.node.create_subscription(AudioChunk, "/act/audio", chunks.append, DEEP),
+        graph.node.create_subscription(String, "/act/said", said.append, DEEP),
+    ]
+    ends = actor("[happy] Good news.", "Bad news.")
+    assert [how for how, _ in ends] == ["succeeded", "succeeded"]
+    assert [message.data for message in said] == ["[happy] Good news.", "Bad news."]
+    spoken = from_time(chunks[-1].header.stamp) + len(chunks[-1].data) // 2 * NS // 16000
+    assert ends[1][1] >= spoken  # when it was heard, not when it was sent
+    for listener in listeners:
+        graph.node.destroy_subscription(listener)
+
+
+def test_a_goal_that_waits_is_taken_out_and_one_that_is_spoken_interrupts_all(actor):
+    long = "One two three four five. " * 8
+    ends = [how for how, _ in actor(long, "And more.", "cancel:1", "wait:0.5", "cancel:0", "Again.")]
+    assert ends == ["canceled", "canceled", "succeeded"]
+    ends = [how for how, _ in actor(long, "And more.", "wait:0.5", "cancel:0")]
+    assert ends == ["canceled", "aborted"]
+
+
+def test_a_factor_that_makes_no_sense_is_refused(actor):
+    assert [how for how, _ in actor("nan|Hello.", "-1|Hello.", "2|Hello.")] == ["refused", "refused", "succeeded"]
