@@ -22,6 +22,9 @@ MOST_BYTES = 1_000_000
 MOST_NODES = 100_000
 """Largest number of YAML nodes of a file with its aliases written out: nested aliases grow exponentially."""
 
+MOST_FAULTS = 10
+"""Faults of a file that a message names."""
+
 S = TypeVar("S", bound="StrictModel")
 T = TypeVar("T")
 
@@ -111,11 +114,14 @@ def read_yaml(path: Path, error: type[ValueError]) -> dict[str, Any]:
 
 
 def check(kind: type[S], raw: Mapping[str, Any], error: type[ValueError], where: object = "") -> S:
-    """`raw` as `kind`. Raises `error` with every fault: key, what is wanted, what was given; `where` names the file."""
+    """`raw` as `kind`. Raises `error` with the faults: key, what is wanted, what was given; `where` names the file."""
     try:
         return kind.model_validate(raw)
     except ValidationError as reason:
-        faults = "; ".join(_fault(kind, fault) for fault in reason.errors(include_url=False))
+        told = [_fault(kind, fault) for fault in reason.errors(include_url=False)[:MOST_FAULTS]]
+        if reason.error_count() > MOST_FAULTS:
+            told.append(f"and {reason.error_count() - MOST_FAULTS} more faults")
+        faults = "; ".join(told)
         raise error(f"{where}: {faults}" if where else faults) from reason
 
 
@@ -140,10 +146,14 @@ def _fault(kind: type[BaseModel], fault: Any) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).removeprefix(".")
     if fault["type"] == "extra_forbidden":
         return f"unknown key {key!r}{nearest(str(where[-1]), _fields(kind, where[:-1]))}"
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    if fault["type"] == "model_type":
+        return f"{key or 'the whole'} must be a mapping of keys to values, got {given!r:.60}"
     wanted = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if fault["type"] == "value_error" and not key:
         return wanted
-    shown = "" if isinstance(given, (Mapping, BaseModel)) else f", got {given!r}"
+    shown = "" if isinstance(given, (Mapping, BaseModel)) else f", got {given!r:.200}"
     return f"{key} {wanted}{shown}" if wanted.startswith("must") else f"{key}: {wanted}{shown}"
 
 

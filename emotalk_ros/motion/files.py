@@ -27,10 +27,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import model_validator
 
 from emotalk_ros.face.names import ARKIT_NAMES, COUNT, LIVE_LINK_CSV_NAMES, LIVE_LINK_NAMES, ORDERS, reorder
 from emotalk_ros.files import replacing
 from emotalk_ros.motion.frame import FaceFrame
+from emotalk_ros.settings_files import StrictModel, check
 
 Times = NDArray[np.float64]
 """(T,) seconds."""
@@ -274,11 +276,31 @@ def _read_npz(source: Path) -> tuple[NDArray[Any], Times]:
     return values, data.get("time", np.arange(len(values)) / float(data.get("fps", 30.0)))
 
 
+class _JsonFrame(StrictModel, extra="ignore"):
+    """What is read of a frame."""
+
+    time: float
+    coefficients: list[float]
+
+
+class _JsonMotion(StrictModel, extra="ignore"):
+    """What is read of a motion; a value for each name in each frame."""
+
+    names: list[str]
+    frames: list[_JsonFrame]
+
+    @model_validator(mode="after")
+    def _whole(self) -> _JsonMotion:
+        for k, frame in enumerate(self.frames):
+            if len(frame.coefficients) != len(self.names):
+                raise ValueError(f"frames[{k}] has {len(frame.coefficients)} coefficients for {len(self.names)} names")
+        return self
+
+
 def _read_json(source: Path) -> tuple[NDArray[Any], Times]:
-    content = json.loads(source.read_text(encoding="utf-8"))
-    frames = content["frames"]
-    values = np.array([frame["coefficients"] for frame in frames], dtype=np.float64).reshape(len(frames), -1)
-    return _named(source, values, content["names"]), np.array([frame["time"] for frame in frames], dtype=np.float64)
+    content = check(_JsonMotion, json.loads(source.read_text(encoding="utf-8")), MotionError, source)
+    values = np.array([frame.coefficients for frame in content.frames]).reshape(len(content.frames), len(content.names))
+    return _named(source, values, content.names), np.array([frame.time for frame in content.frames])
 
 
 def _read_npy(source: Path) -> tuple[NDArray[Any], Times]:

@@ -1,5 +1,6 @@
 """Motion files that would stop a robot or fill a memory are refused in one line that names file, line or frame."""
 
+import json
 import resource
 import subprocess
 import sys
@@ -44,6 +45,41 @@ def test_tables_are_refused_by_name(tmp_path, rows, said):
     with pytest.raises(MotionError) as caught:
         read_motion(path)
     assert str(path) in str(caught.value) and said in str(caught.value)
+
+
+FRAME = {"time": 0.0, "coefficients": [0.1] * 52}
+NAMES = list(ARKIT_NAMES)
+DOCUMENTS = [
+    ([], "the whole must be a mapping of keys to values, got []"),
+    ({"names": NAMES}, "frames is missing"),
+    ({"names": NAMES, "frames": "abc"}, "frames must be a valid list, got 'abc'"),
+    ({"names": NAMES, "frames": [FRAME, "a"]}, "frames[1] must be a mapping of keys to values, got 'a'"),
+    ({"names": NAMES, "frames": [{"coefficients": [0.1] * 52}]}, "frames[0].time is missing"),
+    ({"names": NAMES, "frames": [{**FRAME, "time": "0"}]}, "frames[0].time must be a valid number, got '0'"),
+    ({"names": NAMES, "frames": [{**FRAME, "coefficients": ["open"]}]}, "coefficients[0] must be a valid number, got"),
+    ({"names": NAMES, "frames": [{**FRAME, "coefficients": [True] * 52}]}, "; and 42 more faults"),
+    ({"names": NAMES, "frames": [FRAME, {**FRAME, "coefficients": [np.nan]}]}, "must be a finite number, got nan"),
+    ({"names": NAMES, "frames": [FRAME, {**FRAME, "coefficients": [0.1]}]}, "frames[1] has 1 coefficients for 52 "),
+    ({"names": NAMES[:-5], "frames": [FRAME]}, "frames[0] has 52 coefficients for 47 names"),
+    ({"names": NAMES, "frames": []}, "coefficients have the shape (0, "),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), DOCUMENTS, ids=range(len(DOCUMENTS)))
+def test_documents_are_refused_by_key_and_value(tmp_path, content, said):
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(MotionError) as caught:
+        read_motion(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ") and said in text and len(text) < 2000
+
+
+def test_a_document_with_more_than_is_read_is_fine(tmp_path):
+    frames = [{**FRAME, "time": k / 30, "activity": None, "mood": "x"} for k in range(3)]
+    (tmp_path / "m.json").write_text(json.dumps({"names": NAMES, "frames": frames, "maker": {"a": 1}}))
+    values, fps = read_motion(tmp_path / "m.json")
+    assert values.shape == (3, 52) and fps == 30.0
 
 
 def test_a_whole_table_is_read_as_before(tmp_path):
