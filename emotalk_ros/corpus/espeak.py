@@ -1,6 +1,6 @@
 """Speech with exact phone times from espeak-ng, through its C library and phoneme events.
 
-The library comes with the PyPI package `espeakng-loader` (extra `emotalk_ros[corpus]`) or from the system
+The library comes with the PyPI package `espeakng-loader` (extras `speech` and `corpus`) or from the system
 (`libespeak-ng.so.1`). Voices are text files, so speakers can be made up: `made_up_voice`. About 500 x real time on
 one core.
 """
@@ -289,7 +289,7 @@ def _find() -> tuple[str, Path]:
             if folder and (Path(folder) / "phontab").is_file():
                 return name, Path(folder)
     raise SynthesizerUnavailableError(
-        f"espeak-ng is not installed: {install_command('corpus')}, or install the system package libespeak-ng1"
+        f"espeak-ng is not installed: {install_command('speech')}, or install the system package libespeak-ng1"
     )
 
 
