@@ -8,7 +8,8 @@ is due, `Pacer` is the thread that hands it out then. All frames of a stream kee
 The delay is the longest time from a stamp to the arrival of its frame, measured over the last seconds. It grows at
 once when a frame comes too late, and shrinks slowly when all frames come early (2 % of the time that passes, up to 8 %
 after a long stall): so late audio never makes the face run ahead, and does not leave it behind for good. No frame is
-released before its stamp.
+released before its stamp. Where stamps leap ahead to the present (the face was late, and now idles or rests), the delay
+begins anew: nobody waits seconds for a face to come to rest.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ CATCH_UP_MOST = 0.08
 """The same while much is too long: a face this much faster is not seen to hurry."""
 CATCH_UP_TIME = 10.0
 """Seconds in which what is too long would be made up for, within these two bounds."""
+LEAP = 0.25
+"""Seconds by which a frame behind a hole in the stamps must be early to begin the delay anew."""
 LONGEST_DELAY = 10.0
 """Seconds; a larger distance between stamp and arrival means that the stamps belong to another clock."""
 
@@ -69,7 +72,7 @@ class Schedule:
         self._shortest = 0.0
         self._arrivals: deque[tuple[float, float]] = deque()  # (time, distance from stamp to arrival), falling
         self._last_index = -1
-        self._last_time = 0.0
+        self._last_time = self._last_stamp = 0.0
         self._last_due = -1.0
         self.late = 0
 
@@ -82,7 +85,7 @@ class Schedule:
         """When `frame`, which arrived at `now`, is due; not before the frame that came before it."""
         stamp = frame.stamp_ns / NS
         distance = now - stamp
-        if self._delay is None or frame.index <= self._last_index or distance > self._delay + LONGEST_DELAY:
+        if self._delay is None or frame.index <= self._last_index or self._leaps(stamp, distance, self._delay):
             self._begin(distance)
         assert self._delay is not None
         self._watch(now, distance)
@@ -93,10 +96,15 @@ class Schedule:
             wanted = max(self._shortest, self._arrivals[0][1] + MARGIN)
             share = min(CATCH_UP_MOST, max(CATCH_UP, (self._delay - wanted) / CATCH_UP_TIME))
             self._delay = max(wanted, self._delay - share * max(0.0, now - self._last_time))
-        self._last_time, self._last_index = now, frame.index
+        self._last_time, self._last_index, self._last_stamp = now, frame.index, stamp
         due = max(stamp + self._delay, now, self._last_due + 0.9 * self._interval)
         self._last_due = due
         return due
+
+    def _leaps(self, stamp: float, distance: float, delay: float) -> bool:
+        """Whether the stamps are of another clock, or ahead to the present behind a hole."""
+        ahead = stamp - self._last_stamp > 2.5 * self._interval and 0.0 <= distance < delay - LEAP
+        return ahead or distance > delay + LONGEST_DELAY
 
     def _begin(self, distance: float) -> None:
         self._arrivals.clear()

@@ -70,6 +70,23 @@ def test_a_long_stall_is_made_up_for_within_a_minute_and_nobody_sees_it_hurry():
     assert steps.min() > 0.9 / FPS - 1e-6
 
 
+def test_a_face_that_was_late_rests_at_once_when_it_is_told_to():
+    """A node that is three seconds late sends evenly; its rest frames bear the time of now."""
+    arrivals = [(1003.0 + index / FPS, frame(index)) for index in range(60)]
+    schedule, due = released(arrivals)
+    np.testing.assert_allclose(due, [now for now, _ in arrivals], atol=2 * MARGIN)
+    now = arrivals[-1][0]
+    for count in range(1, 10):
+        now += 1 / FPS
+        assert schedule.due(frame(round((now - 1000.0) * FPS)), now) == pytest.approx(now, abs=0.02), count
+
+
+def test_a_hole_in_a_sentence_that_comes_ahead_of_time_is_no_reason_to_hurry():
+    kept = [index for index in range(150) if not 40 <= index < 60]
+    _, due = released([(1000.3, frame(index)) for index in kept])
+    assert np.abs(due - (1000.305 + np.array(kept) / FPS)).max() < 0.01
+
+
 def test_a_sentence_in_one_message_is_shown_in_its_own_time():
     arrivals = [(1000.3, frame(index)) for index in range(150)]
     _, due = released(arrivals)
