@@ -415,7 +415,10 @@ def write_motion(path: Path, motion: Motion, form: str | None = None, order: str
         MotionError: a frame holds NaN or infinity.
         OSError: the file cannot be written.
     """
-    for name, values in (("coefficients", motion.coefficients), ("time", motion.time), ("emotion", motion.emotion)):
+    for name in ("coefficients", "time", "activity", "emotion", "angles"):
+        values = getattr(motion, name)
+        if values is None:
+            continue
         bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         if bad.any():
             raise MotionError(f"{path}: {name} of frame {int(bad.argmax())} are not all numbers: nothing was written")

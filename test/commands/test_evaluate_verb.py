@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,23 @@ def test_evaluate_writes_a_report_and_resumes(
     again = run(*words)
     assert again.exit_code == 0 and f"{tmp_path / 'out' / 'report.json'} is there already: it is repl" in again.stderr
     assert "already" not in result.stderr and (tmp_path / "out" / "report.json").read_bytes() == first
+
+
+def test_evaluate_names_a_clip_with_nan_labels_and_ends_with_2(
+    run: Callable[..., Any], model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(corpus, tmp_path / "corpus")
+    path = sorted((folder / "coefficients").iterdir())[5]
+    labels = np.load(path)
+    labels[4, 24] = np.nan
+    np.save(path, labels)
+    result = run("evaluate", model, folder, "-o", tmp_path / "out", "-j", 1, "--no-film", "--no-html")
+    assert result.exit_code == 2, result.output
+    said = f"{path}: 1 values are NaN or infinite, the first in frame 4 (jawOpen)"
+    assert "left out:" in result.stderr and said in result.stderr
+    text = (tmp_path / "out" / "report.json").read_text()
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in report.json"))
+    assert found["dataset"]["clips"] == 15
 
 
 def test_crossed_clips_are_measured_and_an_older_report_is_told_about(

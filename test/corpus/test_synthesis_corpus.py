@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import resource
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +23,7 @@ from emotalk_ros.corpus.speech_engines import available_engines
 from emotalk_ros.corpus.store import Corpus, CorpusError
 from emotalk_ros.corpus.synthesize import SynthesisSettings, perform, plan, synthesize
 from emotalk_ros.corpus.voices import PORTRAYALS
+from emotalk_ros.files import LEFTOVERS
 
 pytest.importorskip("pyworld", reason="extra emotalk_ros[corpus]: pyworld makes voices emotional")
 
@@ -186,6 +191,26 @@ def test_a_broken_recording_is_left_out_and_named(tmp_path, speech):
 def test_settings_that_cannot_be_are_named(speech, changes, message):
     with pytest.raises(ValueError, match=message):
         settings_for(speech, **changes)
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, speech):
+    """The limit of a file's size stands in for the disk's: no sound of a clip fits."""
+    out = tmp_path / "corpus"
+    words = [str(out), "--real", str(speech), "--real-share", "1", "--hours", "0.001", "--actors", "1"]
+    command = [sys.executable, "-m", "emotalk_ros.cli", "synthesize", *words, "--workers", "2"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "500"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 1 and "Traceback" not in said, said
+    assert f"error: no space is left to write {out}" in said and "free some, then run it again" in said
+    assert not list(out.rglob(LEFTOVERS)) and not (out / "manifest.jsonl").exists()
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert len(Corpus.open(out)) == 15
 
 
 def test_the_command_makes_a_corpus_and_says_what_is_wrong(tmp_path, speech):

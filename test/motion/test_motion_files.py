@@ -1,5 +1,7 @@
 """Motions are read back as they were written, in every form and order."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,19 @@ def test_what_animate_writes_is_read_back(tmp_path, motion, form, suffix, order)
     values, fps = read_motion(path)
     assert fps == pytest.approx(30)
     np.testing.assert_allclose(values, motion.coefficients, atol=2e-3 if form == "livelink-csv" else 1e-5)
+
+
+@pytest.mark.parametrize("form", ["csv", "npz", "json", "livelink-csv"])
+@pytest.mark.parametrize("field", ["coefficients", "time", "activity", "emotion", "angles"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_no_file_ever_holds_what_is_no_number(tmp_path, motion, form, field, value):
+    motion = replace(motion, angles=np.zeros((40, 9), np.float32))
+    (tmp_path / "old.csv").write_text("old")
+    values = getattr(motion, field).copy()
+    values.reshape(40, -1)[7, -1] = value
+    with pytest.raises(MotionError, match=rf"old.csv: {field} of frame 7 are not all numbers: nothing was written"):
+        write_motion(tmp_path / "old.csv", replace(motion, **{field: values}), form)
+    assert (tmp_path / "old.csv").read_text() == "old"
 
 
 def test_plain_array_is_in_home_order(tmp_path, motion):
