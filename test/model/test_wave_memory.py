@@ -6,7 +6,7 @@ import torch
 from small_models import ENCODER, small_model, speechlike
 
 from emotalk_ros.model.wave_memory import PIECE, RunningNormalisation
-from emotalk_ros.streaming import Engine, StreamSettings
+from emotalk_ros.streaming import Engine, StreamSettings, VoiceHub
 from emotalk_ros.streaming.schedule import WindowSchedule
 from emotalk_ros.units import SAMPLE_RATE
 
@@ -88,6 +88,28 @@ def test_every_cutting_gives_the_same_frames(emotion_every):
     assert len(whole) == model.frame_count(len(audio))
     for size in (1, 320, 5001) if not emotion_every else (7,):
         np.testing.assert_allclose(frames(size), whole, atol=1e-5)
+
+
+def test_voices_of_one_network_do_not_hear_each_other():
+    model, sounds = small_model("paper"), [speechlike(24_000, seed) for seed in (0, 1)]
+    settings = StreamSettings(0.2, 0.6, 0.1, emotion_every=0.5)
+
+    def alone(audio):
+        engine = Engine(model, settings)
+        return np.stack([frame.coefficients for frame in engine.feed(audio) + engine.flush()])
+
+    hub = VoiceHub(model, settings)
+    voices = [hub.join(motion=None, ear="") for _ in sounds]
+    made = {voice: [] for voice in voices}
+    for at in range(0, 24_000, 4000):
+        pushed = hub.push({voice: sound[at : at + 4000] for voice, sound in zip(voices, sounds, strict=True)})
+        for voice, frames in pushed.items():
+            made[voice] += frames
+    for voice, frames in hub.end(*voices).items():
+        made[voice] += frames
+    for voice, sound in zip(voices, sounds, strict=True):
+        together = np.stack([frame.coefficients for frame in made[voice]])
+        np.testing.assert_allclose(together, alone(sound), atol=1e-5)
 
 
 def test_it_computes_the_new_features_only_and_does_not_grow(monkeypatch):
