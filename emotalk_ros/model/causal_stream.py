@@ -31,6 +31,7 @@ from emotalk_ros.model.causal import head_slopes
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.encoder import SpeechEncoder
 from emotalk_ros.model.frontend import FrameFrontEnd
+from emotalk_ros.model.graphed_step import GraphedStep, padded_size, to_device
 from emotalk_ros.model.inputs import checked_level, checked_person
 from emotalk_ros.model.prosody import Prosody, ProsodyMatrices
 from emotalk_ros.units import SAMPLE_RATE
@@ -343,6 +344,9 @@ class CausalStream:
         self._fields = max(encoder.reach for encoder in self.step.encoders)
         self._masks: dict[Any, Any] = {}
         self._fast: Callable[..., tuple[Tensor, Tensor]] | None = None
+        self._graphed: GraphedStep | None = None
+        self.fixed_sizes = self._device.type == "cuda"
+        """Whether batches are padded to a power of two, so that the same few shapes come again and again."""
         self._copied = [p for name, p in model.named_parameters() if any(part in name for part in _COPIED)]
         self._version = self._versions()
 
@@ -441,51 +445,70 @@ class CausalStream:
     ) -> list[tuple[Array, Array]]:
         """One step; coefficients and logits of each stream."""
         count, ahead = group.positions, self._ahead
+        size = padded_size(len(states)) if self.fixed_sizes else len(states)
+        empty = size - len(states)
         new = (count, count - group.dropped, group.windows, group.windows)[: len(states[0].rings)]
         rooms = [[state.rings[k].room(each) for state in states] for k, each in enumerate(new)]
-        rings = [_stacked(each) for each in rooms]
+        rings: Sequence[Tensor] = [_stacked(each, empty) for each in rooms]
         statistics, origin = None, None
         if self.step.prosody is not None:
             reach = self._statistics_reach(group.frames)
             statistics = self._kept("sums", self.step.prosody.matrices, reach, group.windows)
             rows = states[0].rings[2].rows
-            origin = self._kept("origin", self._origins, rows, tuple(min(s.windows, rows) for s in states))
+            origin = self._kept("origin", self._origins, rows, (*(min(s.windows, rows) for s in states), *[0] * empty))
         rows, reach = states[0].rings[0].rows, group.frames + ahead
-        before = tuple(min(state.position, rows) for state in states)
-        decoded = tuple(min(max(0, state.position - ahead), group.frames) for state in states)
-        frames = count - group.dropped
-        masks = (self._encoder_mask(rows, count, reach, before), self._decoder_mask(group.frames, frames, 0, decoded))
-        powers = [self._power(encoder.front, group, states) for encoder in self.step.encoders]
-        asked = StepInputs(powers, rings, *masks, *self._asked(controls), statistics, origin)
-        coefficients, logits = self._compute(asked)
-        for k, state in enumerate(states):
-            for ring, each, room, together in zip(state.rings, new, rooms, rings, strict=True):
-                if len(states) > 1:
-                    room[k][ring.rows :] = together[k, ring.rows :]
-                ring.advance(each)
+        before = (*(min(state.position, rows) for state in states), *[0] * empty)
+        decoded = (*(min(max(0, state.position - ahead), group.frames) for state in states), *[0] * empty)
+        seen = self._encoder_mask(rows, count, reach, before)
+        bias = self._decoder_mask(group.frames, count - group.dropped, 0, decoded)
+        if self.fixed_sizes:
+            seen, bias = (mask.expand(size, -1, -1, -1) for mask in (seen, bias))
+        powers = [self._power(encoder.front, group, states, size) for encoder in self.step.encoders]
+        asked = StepInputs(powers, rings, seen, bias, *self._asked([*controls, *[{}] * empty]), statistics, origin)
+        coefficients, logits, written = self._compute(asked)
+        for k, each in enumerate(new):
+            if size > 1 or written is not rings:
+                parts = [state.rings[k].rows for state in states]
+                torch._foreach_copy_(
+                    [room[rows:] for room, rows in zip(rooms[k], parts, strict=True)],
+                    [written[k][j, rows:] for j, rows in enumerate(parts)],
+                )
+            for state in states:
+                state.rings[k].advance(each)
+        for state in states:
             state.position += count
             state.windows += group.windows
-        return list(zip(_numpy(coefficients), _numpy(logits), strict=True))
+        made = _numpy(coefficients[: len(states)]), _numpy(logits[: len(states)])
+        return list(zip(*made, strict=True))
 
-    def _compute(self, asked: StepInputs) -> tuple[Tensor, Tensor]:
-        """The step; on a processor by TorchScript, which spends less between operations: two thirds of the time."""
-        if self._fast is None and self._device.type == "cpu":
-            self._fast = traced(self.step, asked)
-        return (self._fast or self.step)(*asked.tensors())
+    def _compute(self, asked: StepInputs) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        """The step: coefficients, logits and the rings with what was written.
 
-    def _power(self, front: FrameFrontEnd, group: Group, states: Sequence[CausalState]) -> Tensor:
+        On a processor by TorchScript, which spends less between operations (two thirds of the time); on a GPU by CUDA
+        graphs.
+        """
+        tensors = asked.tensors()
+        if self._device.type == "cuda" or self._graphed is not None:
+            self._graphed = self._graphed or GraphedStep(self.step)
+            (coefficients, logits), used = self._graphed(tensors)
+            at = len(asked.powers)
+            return coefficients, logits, asked.rings if used is tensors else used[at : at + len(asked.rings)]
+        self._fast = self._fast or traced(self.step, asked)
+        return (*self._fast(*tensors), asked.rings)
+
+    def _power(self, front: FrameFrontEnd, group: Group, states: Sequence[CausalState], size: int) -> Tensor:
         """Power spectra (B, windows, bins) of the windows that a front end needs next."""
         analysis = front.analysis
         carried = analysis is self.step.prosody
         count = group.windows if carried else front.field + front.step * (group.positions - 1)
-        cut = np.empty((len(states), count, analysis.length), np.float32)
-        for row, state in zip(cut, states, strict=True):
+        cut = np.zeros((size, count, analysis.length), np.float32)
+        for row, state in zip(cut[: len(states)], states, strict=True):
             first = 1 - front.field + (state.windows if carried else front.step * state.position)
             phase = (2 * first * SAMPLE_RATE + analysis.rate) % (2 * analysis.rate)
             begin = (2 * first * SAMPLE_RATE + analysis.rate) // (2 * analysis.rate) - analysis.length // 2
             places = _places(analysis.rate, analysis.length, phase, count)
             np.take(state.samples, places + (begin - state.samples_first), out=row, mode="clip")
-        return analysis.power_of(torch.from_numpy(cut).to(self._device))
+        return analysis.power_of(to_device(cut, self._device))
 
     def _forget(self, state: CausalState) -> None:
         """Samples that no later window hears."""
@@ -500,16 +523,14 @@ class CausalStream:
         batch = len(controls)
         people = np.zeros((batch, self._persons + 2), np.float32)
         for row, asked in zip(people, controls, strict=True):
-            person, level = (
-                checked_person(asked.get("person", 0), self._persons),
-                checked_level(asked.get("level", 1.0)),
-            )
+            person = checked_person(asked.get("person", 0), self._persons)
+            level = checked_level(asked.get("level", 1.0))
             if isinstance(person, int):
                 row[person] = 1.0
             else:
                 row[: self._persons] = person
             row[-2:] = 1.0 - level, level
-        numbers = torch.from_numpy(people).to(self._device, self._dtype)
+        numbers = to_device(people, self._device).to(self._dtype)
         model = self.model
         styles = torch.cat(
             [model.level_embedding(numbers[:, -2:]), model.person_embedding(numbers[:, : self._persons])], -1
@@ -535,7 +556,7 @@ class CausalStream:
         """What `make` gives for this form, made once."""
         key = (name, *form)
         if key not in self._masks:
-            if len(self._masks) > 1024:
+            if len(self._masks) > 256:
                 self._masks.clear()
             with torch.inference_mode(False):
                 self._masks[key] = make(*form)
@@ -588,9 +609,12 @@ def _start(front: FrameFrontEnd, window: int) -> int:
     return math.floor((2 * window * SAMPLE_RATE + rate) / (2 * rate)) - length // 2
 
 
-def _stacked(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0][None] if len(parts) == 1 else torch.stack(list(parts))
+def _stacked(parts: Sequence[Tensor], empty: int) -> Tensor:
+    """In one tensor, with so many empty ones behind them."""
+    if len(parts) == 1 and not empty:
+        return parts[0][None]
+    return torch.stack([*parts, *[torch.zeros_like(parts[0])] * empty])
 
 
 def _numpy(tensor: Tensor) -> Array:
-    return tensor.float().cpu().numpy()
+    return np.array(tensor.float().cpu())  # a copy, as a graph's outputs are overwritten by the next

@@ -81,6 +81,11 @@ class SpeechToFace:
         """
         return None
 
+    def free_memory(self) -> None:
+        """Give back what the GPU's allocator keeps for later, after memory ran out."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def _infer(
         self,
         audio: Array | Tensor,

@@ -211,7 +211,8 @@ class Prosody(FrameAnalysis):
             -1,
         )
         kept[:, rows:, _AWAY] = moments.voiced * (moments.pitch - _mean(plain[..., 3], plain[..., _VOICED]))
-        return self._channels(moments, plain, timed, matrices.recent @ kept[..., [_AWAY, _VOICED]])
+        lately = torch.stack([kept[..., _AWAY], kept[..., _VOICED]], -1)
+        return self._channels(moments, plain, timed, matrices.recent @ lately)
 
     def _channels(self, now: _Moments, sums: Tensor, timed: Tensor, recent: Tensor) -> Tensor:
         """Channels (B, T, channels) float32.

@@ -49,18 +49,21 @@ class _Running:
 class Passes:
     """Runs the work of several voices side by side, pass by pass. Not safe to call from two threads at once.
 
-    When the network fails (out of memory, a lost device), the voices of that pass are told by the error and begin anew;
-    the others do not notice. Out of memory halves how many voices share a pass from then on.
+    When memory runs out, passes hold half as many voices from then on, and the same voices are asked again: none loses
+    a frame, but the network hears their last windows anew. When the network fails otherwise (a lost device), the voices
+    of that pass are told by the error and begin anew; the others do not notice.
 
     Attributes:
         model: the network.
         most: voices of one pass.
         failures: passes that failed, one after the other, up to now.
+        lost: whether the last one failed because the device did, so that trying again is of no use.
     """
 
     model: FaceModel
     most: int = MOST
     failures: int = 0
+    lost: bool = False
     passes: int = 0
     """How many there were."""
     requests: int = 0
@@ -91,17 +94,32 @@ class Passes:
         try:
             answers = ask(self.model, [r.request for r in asking if r.request is not None])
         except Exception as error:
-            self.failures += 1
-            if _out_of_memory(error) and self.most > 1:
-                self.most = max(1, len(asking) // 2)
-                _LOG.warning("out of memory with %d voices in one pass: at most %d from now on", len(asking), self.most)
-            for running in asking:
-                self._fail(running, error)
+            if not (_out_of_memory(error) and len(asking) > 1):
+                self.failures += 1
+                self.lost = _device_lost(error)
+                for running in asking:
+                    self._fail(running, error)
+                return
+        else:
+            self.failures, self.lost = 0, False
+            self.passes += 1
+            self.requests += len(asking)
+            self._running += [r for r, answer in zip(asking, answers, strict=True) if self._advance(r, answer)]
             return
-        self.failures = 0
-        self.passes += 1
-        self.requests += len(asking)
-        self._running += [r for r, answer in zip(asking, answers, strict=True) if self._advance(r, answer)]
+        # Here the error is gone, and with it what its traceback held.
+        self.most = len(asking) // 2
+        _LOG.warning("out of memory with %d voices in one pass: at most %d from now on", len(asking), self.most)
+        self._running = asking + self._running
+        self.forget(asking)
+
+    def forget(self, asking: Sequence[_Running] | None = None) -> None:
+        """Drop what the network keeps of the streams of those that ask (None: all): it hears their windows anew."""
+        for running in self._running if asking is None else asking:
+            memory = None if running.request is None else running.request.arguments.get("memory")
+            if memory is not None and hasattr(memory, "reset"):
+                memory.reset()
+        if hasattr(self.model, "free_memory"):
+            self.model.free_memory()
 
     def _advance(self, running: _Running, answer: Analysed | None) -> bool:
         """Go on to the next request; False when there is none."""
@@ -126,6 +144,11 @@ class Passes:
 
 def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "out of memory" in str(error)
+
+
+def _device_lost(error: BaseException) -> bool:
+    """Whether a GPU's context is gone: nothing runs on it any more in this process."""
+    return not _out_of_memory(error) and (type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error))
 
 
 class PassThread:

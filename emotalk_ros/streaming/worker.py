@@ -54,8 +54,8 @@ class Crew:
     Args:
         model: the network of all voices.
         most: voices of one pass of the network.
-        recover: called after several passes failed in a row (a lost device); returns another network of the same kind
-            for all voices, or None where there is none. Called from the crew's thread.
+        recover: called after a device was lost, or several passes failed in a row; returns another network of the same
+            kind for all voices, or None where there is none. Called from the crew's thread.
         clock: monotonic seconds.
     """
 
@@ -119,7 +119,7 @@ class Crew:
             for worker in due:
                 self.passes.start(worker.turn(worker.backlog.get(0.0)), partial(self._finished, worker))
             self.passes.turn()
-            if self.passes.failures >= _FAILURES and self._recover is not None:
+            if self._recover is not None and (self.passes.lost or self.passes.failures >= _FAILURES):
                 self._change_network(self._recover())
 
     def _due(self) -> float:
@@ -133,10 +133,11 @@ class Crew:
 
     def _change_network(self, model: FaceModel | None) -> None:
         """All voices go on with another network; their streams begin anew."""
-        self.passes.failures = 0
+        self.passes.failures, self.passes.lost = 0, False
         if model is None:
             return
         self.passes.model = model
+        self.passes.forget()
         with self.ready:
             workers = list(self._workers)
         for worker in workers:

@@ -365,11 +365,19 @@ def test_a_crew_serves_many_voices_each_as_alone(speech):
     assert crew._thread is None
 
 
-def test_a_lost_device_is_replaced(clock):
-    """After three passes that failed in a row all voices go on with another network."""
-    lost, other, warnings, published = Model(clock), Model(clock), [], []
-    lost.error = RuntimeError("CUDA error: device lost")
-    crew = Crew(lost, recover=lambda: other)
+@pytest.mark.parametrize(
+    ("error", "passes"), [(RuntimeError("CUDA error: device lost"), 1), (RuntimeError("a kernel failed"), 3)]
+)
+def test_a_lost_device_is_replaced(clock, error, passes):
+    """Other failures have to come three times in a row; a lost device is lost at once. All voices then go on."""
+    lost, other, warnings, published, failed = Model(clock), Model(clock), [], [], []
+    lost.error = error
+
+    def recover():
+        failed.append(crew.passes.failures)
+        return other
+
+    crew = Crew(lost, recover=recover)
     settings = WorkerSettings(max_lag=60.0, idle_timeout=0.2, idle=False)
     workers = [
         Worker(FaceStream(lost, motion=None), settings, published.extend, lambda k, t: warnings.append(t), crew=crew)
@@ -386,4 +394,5 @@ def test_a_lost_device_is_replaced(clock):
         time.sleep(0.02)
     for worker in workers:
         worker.stop()
-    assert crew.model is other and any("device lost" in text for text in warnings)
+    assert crew.model is other and any(str(error) in text for text in warnings)
+    assert failed == [passes]
