@@ -53,12 +53,12 @@ def test_an_interpreter_that_does_not_do_is_refused(tmp_path, before, words):
 
 
 def test_a_missing_compiler_is_named(tmp_path):
-    run = set_up(tmp_path, CXX="no-such-compiler")
+    run = set_up(tmp_path, PYTHON=sys.executable, CXX="no-such-compiler")
     assert run.returncode == 1 and "apt install build-essential" in run.stderr
 
 
 def test_there_are_no_wheels_for_other_machines(tmp_path):
     program(tmp_path / "uname", 'case "$1" in -s) echo Linux ;; -m) echo aarch64 ;; esac')
-    run = set_up(tmp_path)
+    run = set_up(tmp_path, PYTHON=sys.executable)
     assert run.returncode == 1 and not (tmp_path / "venv").exists()
     assert "not for Linux-aarch64: install ROS 2, source its setup.bash, run this again" in run.stderr
