@@ -150,18 +150,24 @@ class Checkup:
         )
 
     def _state(self, name: str) -> str | None:
-        """Lifecycle state; None where the node does not answer."""
+        """Lifecycle state; None where the node does not answer.
+
+        A service counts as ready before its node knows the client, and its first answer may be lost: it is asked again.
+        """
         client = self._node.create_client(GetState, f"{name}/get_state")
         try:
-            deadline = time.monotonic() + 3.0
+            deadline = time.monotonic() + 4.0
             while not client.service_is_ready() and time.monotonic() < deadline:
                 self._spin(0.05)
             if not client.service_is_ready():
                 return None
-            answer = client.call_async(GetState.Request())
-            while not answer.done() and time.monotonic() < deadline:
-                self._spin(0.05)
-            return str(answer.result().current_state.label) if answer.done() else None
+            while (now := time.monotonic()) < deadline:
+                answer = client.call_async(GetState.Request())
+                while not answer.done() and time.monotonic() < min(deadline, now + 1.0):
+                    self._spin(0.05)
+                if answer.done():
+                    return str(answer.result().current_state.label)
+            return None
         finally:
             self._node.destroy_client(client)
 

@@ -8,7 +8,9 @@ import pytest
 import rclpy
 import typer
 from graph import Graph, chunk_message
+from lifecycle_msgs.srv import GetState
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
 from sounds import vowels
 from std_msgs.msg import String
 from typer.testing import CliRunner
@@ -71,6 +73,39 @@ def test_nobody_there(quiet_graph):
     assert "node: no node called emotalk in /nowhere; nodes seen: /test_listener" in said
     assert "-> start it: `emotalk run`" in said and "ROS_DOMAIN_ID" in said
     assert "trouble(s) found" in said
+
+
+class LosesTheFirstAnswer:
+    """A client whose first answer never comes, as it happens where its node does not know it yet."""
+
+    def __init__(self, real):
+        self._real, self.asked = real, 0
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def call_async(self, request):
+        self.asked += 1
+        return Future() if self.asked == 1 else self._real.call_async(request)
+
+
+def test_a_lost_answer_is_asked_for_again(quiet_graph, monkeypatch):
+    service = quiet_graph.node.create_service(GetState, "/emotalk/get_state", answer_active)
+    with checkup(CheckSettings()) as check:
+        node, clients = check._node, []
+        create, destroy = node.create_client, node.destroy_client
+        monkeypatch.setattr(
+            node, "create_client", lambda *words: clients.append(LosesTheFirstAnswer(create(*words))) or clients[-1]
+        )
+        monkeypatch.setattr(node, "destroy_client", lambda client: destroy(client._real))
+        assert check._state("/emotalk") == "active" and clients[0].asked == 2
+        assert check._state("/nobody") is None
+    quiet_graph.node.destroy_service(service)
+
+
+def answer_active(request, response):
+    response.current_state.label = "active"
+    return response
 
 
 def test_a_node_that_hears_and_shows(quiet_graph, model_path):
