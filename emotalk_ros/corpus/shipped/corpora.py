@@ -1,6 +1,6 @@
 """Build the corpora that the shipped network is trained on.
 
-    emotalk prepare shipped-corpora SOURCE OUT --jobs 2 --kokoro-hours 1 --kokoro-voices VOICES --packed
+    emotalk prepare shipped-corpora SOURCE OUT --jobs 2 --kokoro-hours 0.5 --kokoro-voices VOICES --packed
 
 SOURCE is what `emotalk prepare shipped-sources` wrote: one folder per collection of real voices, with
 `<collection>/audio/<stem>.<any libsndfile suffix>` and `<collection>/phones.json` ({stem: [[ARPAbet, start s, end s],
