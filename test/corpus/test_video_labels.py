@@ -64,7 +64,7 @@ def test_videos_become_clips_with_their_blind_coefficients(tmp_path, monkeypatch
 
 def test_without_mediapipe_or_model_the_remedy_is_named(tmp_path):
     (tmp_path / "x.mp4").write_bytes(b"nothing")
-    with pytest.raises(CorpusError, match=r"emotalk_ros\[video\]|face_landmarker"):
+    with pytest.raises(CorpusError, match=r"pip install .*\[video\]|face_landmarker"):
         list(video.read_video(tmp_path, tmp_path / "none.task"))
     with pytest.raises(CorpusError, match="no video"):
         list(video.read_video(tmp_path / "nowhere", tmp_path / "none.task"))
