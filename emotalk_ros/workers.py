@@ -5,11 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import active_children, get_context, resource_tracker
 from multiprocessing.pool import Pool
+from multiprocessing.process import BaseProcess
 from typing import Any
+
+PATIENCE = 10.0
+"""Seconds that a worker may take to leave its task when it is told to."""
 
 
 @contextmanager
@@ -37,7 +42,8 @@ def deaf_workers() -> Iterator[None]:
 def worker_pool(
     processes: int, begin: Callable[..., object] | None = None, arguments: tuple[Any, ...] = (), method: str = "spawn"
 ) -> Iterator[Pool]:
-    """A pool of deaf workers, all ended with the block; they take away what they have half-written then.
+    """A pool of deaf workers, all ended with the block. An exception ends them amid their tasks: they take away what they
+    have half-written then.
 
     Args:
         processes: how many.
@@ -45,15 +51,45 @@ def worker_pool(
         arguments: see `begin`.
         method: how processes are started, see `multiprocessing`.
     """
+    others = set(active_children())
     pool = None
     try:
         with deaf_workers():
             pool = get_context(method).Pool(processes, _begin, (begin, arguments))
         yield pool
-    finally:
+    except BaseException:
         if pool is not None:
-            pool.terminate()
-            pool.join()
+            with _insisting(set(active_children()) - others):
+                pool.terminate()
+                pool.join()
+        raise
+    pool.close()
+    pool.join()
+
+
+@contextmanager
+def _insisting(workers: set[BaseProcess]) -> Iterator[None]:
+    """Tells workers again to end while the block waits for them, and kills what does not end in `PATIENCE` seconds.
+
+    A signal that reaches a worker just before it begins to wait for its next task is answered only after that wait: the
+    first one is not enough.
+    """
+    done = threading.Event()
+
+    def insist() -> None:
+        since = time.monotonic()
+        while not done.wait(0.2):
+            for worker in workers:
+                if worker.exitcode is None:
+                    worker.terminate() if time.monotonic() < since + PATIENCE else worker.kill()
+
+    thread = threading.Thread(target=insist, name="end of workers", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _begin(begin: Callable[..., object] | None, arguments: tuple[Any, ...]) -> None:

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from emotalk_ros.workers import worker_pool
+
 PROGRAM = """
 import sys, time
 from pathlib import Path
@@ -64,3 +66,34 @@ def test_only_the_parent_answers_ctrl_c(tmp_path, moment):
     said, _ = process.communicate(timeout=20)
     assert (process.returncode, said) == (130, "")
     assert os.listdir(folder) == []
+
+
+def _miss_the_first(path):
+    """As when the signal comes just before the worker waits for its next task."""
+    answer, told = signal.getsignal(signal.SIGTERM), []
+
+    def missing(number, frame):
+        told.append(number)
+        if len(told) > 1:
+            answer(number, frame)
+
+    signal.signal(signal.SIGTERM, missing)
+    path.touch()
+    time.sleep(30)
+
+
+def test_a_worker_that_misses_the_first_signal_ends_all_the_same(tmp_path):
+    begun = None
+    with pytest.raises(RuntimeError, match="enough"), worker_pool(1, method="fork") as pool:
+        pool.apply_async(_miss_the_first, (tmp_path / "ready",))
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        begun = time.monotonic()
+        raise RuntimeError("enough")
+    assert time.monotonic() - begun < 5.0
+
+
+def test_a_pool_without_trouble_ends_with_its_tasks():
+    with worker_pool(2, method="fork") as pool:
+        found = list(pool.imap_unordered(abs, range(-4, 0)))
+    assert sorted(found) == [1, 2, 3, 4]
