@@ -42,8 +42,8 @@ def deaf_workers() -> Iterator[None]:
 def worker_pool(
     processes: int, begin: Callable[..., object] | None = None, arguments: tuple[Any, ...] = (), method: str = "spawn"
 ) -> Iterator[Pool]:
-    """A pool of deaf workers, all ended with the block. An exception ends them amid their tasks: they take away what they
-    have half-written then.
+    """A pool of deaf workers, all ended with the block. An exception ends them amid their tasks: then they take away
+    what they have half-written.
 
     Args:
         processes: how many.
