@@ -71,7 +71,7 @@ LEAD = 0.02
 SETTLED = 0.3
 """Seconds that the number of listeners must not change until a new node believes that it knows them all."""
 DISCOVERY = 2.0
-"""Seconds after its start at which a node speaks even if nobody listens."""
+"""Seconds after its first text at which a node speaks even if nobody listens."""
 
 Speak = Callable[[str, SpokenText], Samples]
 """What is said next, and the text that it is part of, to samples."""
@@ -145,11 +145,14 @@ class SayNode(Node):
 
     def _await_listeners(self) -> None:
         """Until the listeners of a new node are found: what is published before is lost to them."""
-        begun, count, since = time.monotonic(), 0, time.monotonic()
-        while not self._stop.is_set() and (now := time.monotonic()) < begun + DISCOVERY:
+        asked, count, since = 0.0, 0, time.monotonic()
+        while not self._stop.is_set():
+            now = time.monotonic()
+            if not asked and not self._texts.empty():
+                asked = now
             if (found := self._audio.get_subscription_count()) != count:
                 count, since = found, now
-            elif count and now >= since + SETTLED:
+            elif (count and now >= since + SETTLED) or (asked and now >= asked + DISCOVERY):
                 return
             time.sleep(0.02)
 
