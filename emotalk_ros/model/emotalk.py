@@ -17,7 +17,6 @@ from emotalk_ros.model.conditioning import EmotionConditioned
 from emotalk_ros.model.config import EmoTalkConfig
 from emotalk_ros.model.decoder import DecoderLayer
 from emotalk_ros.model.encoder import SpeechEncoder
-from emotalk_ros.model.inputs import checked_audio
 from emotalk_ros.model.output import EmoTalkOutput
 from emotalk_ros.model.speech import SpeechNetwork, build_encoder
 from emotalk_ros.model.stream_windows import StreamWindows, analyse_windows
@@ -248,22 +247,6 @@ class EmoTalk(EmotionConditioned, SpeechNetwork):
         if any(isinstance(asked["memory"], WaveMemory) for _, asked in windows):
             return [self.analyse(audio, **asked) for audio, asked in windows]
         return analyse_windows(self, windows)
-
-    def _infer(
-        self,
-        audio: Any,
-        person: Any,
-        level: float,
-        emotion: Any,
-        sample_rate: int,
-        per_frame: bool,
-        window: dict[str, Any] | None = None,
-    ) -> Analysis:
-        if not window or not isinstance(window.get("memory"), StreamWindows):
-            return super()._infer(audio, person, level, emotion, sample_rate, per_frame, window)
-        values = checked_audio(audio, self.min_samples, sample_rate)
-        asked = {"person": person, "level": level, "emotion": emotion}
-        return analyse_windows(self, [(values, {**asked, **window})])[0]
 
     def _streams(self) -> CausalStream:
         """What streams run on, with the weights as they are now."""

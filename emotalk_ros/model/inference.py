@@ -11,6 +11,7 @@ from torch import Tensor
 from emotalk_ros.model.analysis import Analysis, Array
 from emotalk_ros.model.inputs import checked_audio, checked_level, checked_person
 from emotalk_ros.model.output import EmoTalkOutput
+from emotalk_ros.model.stream_windows import StreamWindows, analyse_windows
 from emotalk_ros.model.timing import published_frame_count
 from emotalk_ros.units import SAMPLE_RATE, frame_count
 
@@ -97,6 +98,9 @@ class SpeechToFace:
         window: dict[str, Any] | None = None,
     ) -> Analysis:
         values = self.check_audio(audio, sample_rate)
+        if window and isinstance(window.get("memory"), StreamWindows):
+            asked = {"person": person, "level": level, "emotion": emotion, **window}
+            return analyse_windows(self, [(values.cpu().numpy(), asked)])[0]  # type: ignore[arg-type]
         inputs: dict[str, Any] = self._control_inputs(emotion) | (window or {})
         with torch.inference_mode():
             result = self(  # type: ignore[operator]

@@ -407,22 +407,6 @@ class StreamingEmoTalk(EmotionConditioned, SpeechToFace, PreTrainedModel):
         """`analyse` of windows of several streams, each with its own `memory`, in one pass: audio and arguments."""
         return analyse_windows(self, windows)
 
-    def _infer(
-        self,
-        audio: Any,
-        person: Any,
-        level: float,
-        emotion: Any,
-        sample_rate: int,
-        per_frame: bool,
-        window: dict[str, Any] | None = None,
-    ) -> Analysis:
-        if not window:
-            return super()._infer(audio, person, level, emotion, sample_rate, per_frame)
-        values = self.check_audio(audio, sample_rate).cpu().numpy()
-        asked = {"person": person, "level": level, "emotion": emotion}
-        return analyse_windows(self, [(values, {**asked, **window})])[0]
-
     # The parts of forward, in order.
 
     @property
